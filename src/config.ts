@@ -1,0 +1,174 @@
+import { isAbsolute, resolve } from "node:path";
+import { Ajv } from "ajv";
+
+/** How long claims live and how often the database is looked at; changed by tests alone. */
+export interface Timing {
+  readonly leaseMs: number;
+  readonly heartbeatMs: number;
+  readonly sweepMs: number;
+}
+
+/** The checked configuration: read once, never changed. */
+export interface Config {
+  readonly port: number;
+  readonly host: string;
+  /** Where clients reach the api, without a slash at the end: issuer of the tokens. */
+  readonly publicUrl: string;
+  /** Null: the embedded server. */
+  readonly databaseUrl: string | null;
+  /** Null: BullMQ and signals on PostgreSQL. */
+  readonly redisUrl: string | null;
+  /** Null: made at the first start, kept under `home`. */
+  readonly masterKey: string | null;
+  /** Absolute. */
+  readonly home: string;
+  /** What the file connector may see; absolute. */
+  readonly filesRoot: string;
+  readonly corsOrigins: readonly string[];
+  readonly bootstrapClientId: string | null;
+  readonly bootstrapClientSecret: string | null;
+  /** Networks in CIDR form, or `loopback`, `private`, that connectors may reach besides public addresses. */
+  readonly outboundAllow: readonly string[];
+  readonly logLevel: string;
+  readonly workerConcurrency: number;
+  readonly timing: Timing;
+}
+
+const nonEmpty = { type: "string", minLength: 1 } as const;
+const milliseconds = { type: "integer", minimum: 50, maximum: 600_000 } as const;
+
+const SCHEMA = {
+  type: "object",
+  properties: {
+    PORT: { type: "integer", minimum: 0, maximum: 65_535, default: 8080 },
+    HOST: { ...nonEmpty, default: "127.0.0.1" },
+    PUBLIC_URL: { type: "string", pattern: "^https?://[^\\s/]+(/[^\\s]*)?$" },
+    DATABASE_URL: { type: "string", pattern: "^postgres(ql)?://" },
+    REDIS_URL: { type: "string", pattern: "^rediss?://" },
+    GATEHOUSE_MASTER_KEY: nonEmpty,
+    GATEHOUSE_HOME: { ...nonEmpty, default: ".gatehouse" },
+    FILES_ROOT: nonEmpty,
+    CORS_ORIGINS: { type: "string", default: "http://localhost:8000" },
+    BOOTSTRAP_CLIENT_ID: { type: "string", pattern: "^[A-Za-z0-9._~-]{3,128}$" },
+    BOOTSTRAP_CLIENT_SECRET: { type: "string", minLength: 32, maxLength: 256 },
+    OUTBOUND_ALLOW: { type: "string" },
+    LOG_LEVEL: { enum: ["trace", "debug", "info", "warn", "error", "fatal", "silent"], default: "info" },
+    WORKER_CONCURRENCY: { type: "integer", minimum: 1, maximum: 256, default: 8 },
+    GATEHOUSE_LEASE_MS: { ...milliseconds, default: 6_000 },
+    GATEHOUSE_HEARTBEAT_MS: { ...milliseconds, default: 1_500 },
+    GATEHOUSE_SWEEP_MS: { ...milliseconds, default: 1_000 },
+  },
+} as const;
+
+/** What each fault would have to look like, for the message. */
+const WANTED: Readonly<Record<string, string>> = {
+  PORT: "a port number, 0 to 65535",
+  PUBLIC_URL: "an absolute http or https URL",
+  DATABASE_URL: "postgresql://user:password@host:port/database",
+  REDIS_URL: "redis://host:port or rediss://host:port",
+  BOOTSTRAP_CLIENT_ID: "3 to 128 of the characters A-Z a-z 0-9 . _ ~ -",
+  BOOTSTRAP_CLIENT_SECRET: "at least 32 characters, at most 256 (openssl rand -base64 32)",
+  LOG_LEVEL: "trace, debug, info, warn, error, fatal or silent",
+  WORKER_CONCURRENCY: "a number from 1 to 256",
+};
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+interface Settings {
+  readonly PORT: number;
+  readonly HOST: string;
+  readonly PUBLIC_URL?: string;
+  readonly DATABASE_URL?: string;
+  readonly REDIS_URL?: string;
+  readonly GATEHOUSE_MASTER_KEY?: string;
+  readonly GATEHOUSE_HOME: string;
+  readonly FILES_ROOT?: string;
+  readonly CORS_ORIGINS: string;
+  readonly BOOTSTRAP_CLIENT_ID?: string;
+  readonly BOOTSTRAP_CLIENT_SECRET?: string;
+  readonly OUTBOUND_ALLOW?: string;
+  readonly LOG_LEVEL: string;
+  readonly WORKER_CONCURRENCY: number;
+  readonly GATEHOUSE_LEASE_MS: number;
+  readonly GATEHOUSE_HEARTBEAT_MS: number;
+  readonly GATEHOUSE_SWEEP_MS: number;
+}
+
+/**
+ * The configuration that an environment describes. An empty value counts as absent. Throws one error that
+ * names every fault and what would be right.
+ * @param cwd what relative paths are relative to
+ */
+export function loadConfig(env: Env, cwd: string): Config {
+  const given = Object.fromEntries(
+    Object.keys(SCHEMA.properties).flatMap((name) => {
+      const value = env[name]?.trim();
+      return value === undefined || value === "" ? [] : [[name, value]];
+    }),
+  );
+  const validate = new Ajv({ allErrors: true, coerceTypes: true, useDefaults: true }).compile<Settings>(
+    SCHEMA,
+  );
+  const faults: string[] = [];
+  if (!validate(given)) {
+    for (const error of validate.errors ?? []) {
+      const name = error.instancePath.slice(1);
+      faults.push(`${name} must be ${WANTED[name] ?? `right: ${error.message}`}`);
+    }
+  }
+  const settings = given as unknown as Settings;
+  if (settings.DATABASE_URL !== undefined && settings.GATEHOUSE_MASTER_KEY === undefined) {
+    faults.push(
+      "GATEHOUSE_MASTER_KEY is required with DATABASE_URL: 32 random bytes (openssl rand -base64 32)",
+    );
+  }
+  if (settings.REDIS_URL !== undefined && settings.DATABASE_URL === undefined) {
+    faults.push("REDIS_URL needs DATABASE_URL: the embedded database belongs to one machine");
+  }
+  if ((settings.BOOTSTRAP_CLIENT_ID === undefined) !== (settings.BOOTSTRAP_CLIENT_SECRET === undefined)) {
+    faults.push("BOOTSTRAP_CLIENT_ID and BOOTSTRAP_CLIENT_SECRET must be set together");
+  }
+  if (settings.GATEHOUSE_HEARTBEAT_MS * 2 > settings.GATEHOUSE_LEASE_MS) {
+    faults.push("GATEHOUSE_HEARTBEAT_MS must be at most half of GATEHOUSE_LEASE_MS");
+  }
+  if (faults.length > 0) throw new Error(`the configuration cannot be used:\n  - ${faults.join("\n  - ")}`);
+  return toConfig(settings, cwd);
+}
+
+function toConfig(settings: Settings, cwd: string): Config {
+  const absolute = (path: string): string => (isAbsolute(path) ? path : resolve(cwd, path));
+  const home = absolute(settings.GATEHOUSE_HOME);
+  const embedded = settings.DATABASE_URL === undefined;
+  return Object.freeze({
+    port: settings.PORT,
+    host: settings.HOST,
+    publicUrl: (settings.PUBLIC_URL ?? `http://localhost:${settings.PORT}`).replace(/\/+$/, ""),
+    databaseUrl: settings.DATABASE_URL ?? null,
+    redisUrl: settings.REDIS_URL ?? null,
+    masterKey: settings.GATEHOUSE_MASTER_KEY ?? null,
+    home,
+    filesRoot: settings.FILES_ROOT === undefined ? resolve(home, "files") : absolute(settings.FILES_ROOT),
+    corsOrigins: list(settings.CORS_ORIGINS),
+    bootstrapClientId: settings.BOOTSTRAP_CLIENT_ID ?? null,
+    bootstrapClientSecret: settings.BOOTSTRAP_CLIENT_SECRET ?? null,
+    // One machine alone: the stores of its user are on it. Anywhere else the operator says so.
+    outboundAllow:
+      settings.OUTBOUND_ALLOW === undefined ? (embedded ? ["loopback"] : []) : list(settings.OUTBOUND_ALLOW),
+    logLevel: settings.LOG_LEVEL,
+    workerConcurrency: settings.WORKER_CONCURRENCY,
+    timing: Object.freeze({
+      leaseMs: settings.GATEHOUSE_LEASE_MS,
+      heartbeatMs: settings.GATEHOUSE_HEARTBEAT_MS,
+      sweepMs: settings.GATEHOUSE_SWEEP_MS,
+    }),
+  });
+}
+
+function list(text: string): readonly string[] {
+  return Object.freeze(
+    text
+      .split(",")
+      .map((part) => part.trim())
+      .filter((part) => part !== ""),
+  );
+}
