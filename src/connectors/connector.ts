@@ -54,6 +54,8 @@ export interface Stream {
   /** Columns that only ever grow, fit for incremental reads. */
   readonly cursorFields: readonly string[];
   readonly syncModes: readonly ("full_refresh" | "incremental")[];
+  /** How much there is, for the progress: what is cheap to know, right or nearly so. */
+  readonly estimate?: { readonly rows?: number; readonly bytes?: number };
 }
 
 /**

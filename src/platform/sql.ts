@@ -80,3 +80,15 @@ export class Database extends Runner {
     await this.pool.end();
   }
 }
+
+/** SQLSTATE classes and codes of a server that goes away or comes back (https://www.postgresql.org/docs/18/errcodes-appendix.html). */
+const TRANSIENT_SQLSTATE = /^(08...|57P0[123]|40001|40P01|53300)$/;
+const TRANSIENT_SOCKET: ReadonlySet<string> = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT"]);
+
+/** Whether a statement failed because the database was away for a moment: the same may work soon. */
+export function isDatabaseAway(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = "code" in error ? String(error.code) : "";
+  if (TRANSIENT_SQLSTATE.test(code) || TRANSIENT_SOCKET.has(code)) return true;
+  return /Connection terminated|connection timeout|server closed the connection|Can't reach database server/i.test(error.message);
+}

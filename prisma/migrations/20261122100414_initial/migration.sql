@@ -136,6 +136,7 @@ CREATE TABLE "job_versions" (
     "job_id" UUID NOT NULL,
     "version" INTEGER NOT NULL,
     "graph" JSONB NOT NULL,
+    "presentation" JSONB NOT NULL DEFAULT '{}',
     "created_by" TEXT NOT NULL,
     "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
 

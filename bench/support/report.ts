@@ -1,0 +1,68 @@
+/** One side of a comparison: what each of its rounds gave. */
+export interface BenchSide {
+  readonly name: string;
+  /** One per round, in the result's unit; more is better. */
+  readonly samples: readonly number[];
+  /** Processor time of the serving process per request, in microseconds: steadier than rates on a busy machine. */
+  readonly cpuMicros?: readonly number[];
+}
+
+/** What a benchmark found: the first side is ours, the second what it is measured against. */
+export interface BenchResult {
+  readonly name: string;
+  readonly unit: string;
+  readonly sides: readonly [BenchSide, BenchSide];
+  /** Median of the first side by median of the second. */
+  readonly ratio: number;
+  /** What the ratio has to reach. */
+  readonly target: number;
+  readonly passed: boolean;
+  readonly notes: readonly string[];
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
+}
+
+/** Puts the rounds of two sides together. */
+export function compare(
+  given: Pick<BenchResult, "name" | "unit" | "sides" | "target"> & { readonly notes?: readonly string[] },
+): BenchResult {
+  const [ours, other] = given.sides;
+  const ratio = median(ours.samples) / median(other.samples);
+  return { ...given, ratio, passed: ratio >= given.target, notes: given.notes ?? [] };
+}
+
+/** A result as a table for people. */
+export function table(result: BenchResult): string {
+  const rows = result.sides.map((side) => [
+    side.name,
+    round(median(side.samples)),
+    `${round(Math.min(...side.samples))} - ${round(Math.max(...side.samples))}`,
+    String(side.samples.length),
+    side.cpuMicros === undefined ? "" : `${round(median(side.cpuMicros))} µs`,
+  ]);
+  const lines = [["", `median ${result.unit}`, "spread", "rounds", "cpu per request"], ...rows];
+  const widths =
+    lines[0]?.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0))) ?? [];
+  const body = lines.map((line) =>
+    line
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+  const verdict = `ratio ${result.ratio.toFixed(3)} (target ${result.target}): ${result.passed ? "met" : "MISSED"}`;
+  return [`# ${result.name}`, ...body, verdict, ...result.notes.map((note) => `- ${note}`), ""].join("\n");
+}
+
+function round(value: number): string {
+  return Math.round(value).toLocaleString("en-US");
+}
+
+/** Prints a result as a table and as one line of JSON. */
+export function print(result: BenchResult): void {
+  process.stdout.write(`${table(result)}${JSON.stringify(result)}\n`);
+}

@@ -1,0 +1,292 @@
+import type { Principal } from "../../auth/principal.js";
+import type { MasterKey } from "../../platform/crypto.js";
+import { AppError, conflict, invalid, notFound } from "../../platform/errors.js";
+import type { Connection as Row } from "../../platform/generated/client.js";
+import { newId } from "../../platform/ids.js";
+import { isUniqueViolation, type PrismaClient, type PrismaTransaction } from "../../platform/prisma.js";
+import type { Project } from "../projects/projects.js";
+import {
+  type Config,
+  type ConnectorCatalog,
+  type ConnectorSpec,
+  checkConfig,
+  maskSecrets,
+  type Role,
+  sameConfig,
+  splitSecrets,
+  unmask,
+  withDefaults,
+} from "./config.js";
+
+/** A configured connector as callers see it: secrets masked. */
+export interface Connection {
+  readonly id: string;
+  readonly number: number;
+  readonly projectId: string;
+  readonly role: Role;
+  readonly name: string;
+  readonly type: string;
+  readonly version: string;
+  readonly config: Config;
+  readonly configForm: "object" | "text";
+  readonly createdBy: string;
+  readonly updatedBy: string;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+/** What a client says of a connection. */
+export interface ConnectionInput {
+  readonly name: string;
+  readonly type: string;
+  readonly version: string;
+  readonly config: Config;
+  readonly configForm: "object" | "text";
+}
+
+export interface ListPage {
+  readonly limit: number | null;
+  readonly after: number | null;
+}
+
+const KEY = "connection-secrets" as const;
+
+export class Connections {
+  readonly #prisma: PrismaClient;
+  readonly #catalog: ConnectorCatalog;
+  readonly #masterKey: MasterKey;
+
+  constructor(prisma: PrismaClient, catalog: ConnectorCatalog, masterKey: MasterKey) {
+    this.#prisma = prisma;
+    this.#catalog = catalog;
+    this.#masterKey = masterKey;
+  }
+
+  /** The spec of a connector; throws an invalid request that lists what there is. */
+  spec(role: Role, type: string, version: string): ConnectorSpec {
+    const versions = this.#catalog.versions(role, type);
+    if (versions.length === 0) {
+      const known = this.#catalog.types(role).join(", ");
+      throw invalid(`no ${role} connector of type "${type}"`, [
+        { path: "/type", message: `must be one of ${known}` },
+      ]);
+    }
+    const spec = this.#catalog.spec(role, type, version);
+    if (spec === null) {
+      const message = `must be one of ${versions.join(", ")}`;
+      throw invalid(`the ${type} connector has no version "${version}"`, [{ path: "/version", message }]);
+    }
+    return spec;
+  }
+
+  /** What a client sent, with its secrets masked. */
+  mask(
+    role: Role,
+    sent: { readonly type: string; readonly version: string; readonly config: Config },
+  ): Config {
+    const { secretFields } = this.spec(role, sent.type, sent.version);
+    return maskSecrets(
+      sent.config,
+      secretFields.filter((field) => field in sent.config),
+    );
+  }
+
+  async create(
+    principal: Principal,
+    project: Project,
+    role: Role,
+    input: ConnectionInput,
+  ): Promise<Connection> {
+    return this.createIn(this.#prisma, principal, project, role, input);
+  }
+
+  /** The same within a transaction of the caller's. Throws a conflict where the name is taken. */
+  async createIn(
+    tx: PrismaTransaction,
+    principal: Principal,
+    project: Project,
+    role: Role,
+    input: ConnectionInput,
+  ): Promise<Connection> {
+    const spec = this.spec(role, input.type, input.version);
+    checkConfig(spec, input.config);
+    const id = newId();
+    try {
+      const row = await tx.connection.create({
+        data: {
+          id,
+          organizationId: project.organizationId,
+          projectId: project.id,
+          role,
+          name: input.name,
+          type: input.type,
+          version: input.version,
+          configForm: input.configForm,
+          ...this.#seal(id, spec, input.config),
+          createdBy: principal.name,
+          updatedBy: principal.name,
+        },
+      });
+      return this.present(row);
+    } catch (error) {
+      throw taken(error, role, input.name);
+    }
+  }
+
+  async list(project: Project, role: Role, page: ListPage): Promise<Connection[]> {
+    const rows = await this.#prisma.connection.findMany({
+      where: {
+        projectId: project.id,
+        role,
+        deletedAt: null,
+        ...(page.after === null ? {} : { number: { gt: page.after } }),
+      },
+      orderBy: { number: "asc" },
+      ...(page.limit === null ? {} : { take: page.limit }),
+    });
+    return rows.map((row) => this.present(row));
+  }
+
+  async nameIsFree(project: Project, role: Role, name: string): Promise<boolean> {
+    const where = { projectId: project.id, role, name, deletedAt: null };
+    return (await this.#prisma.connection.count({ where })) === 0;
+  }
+
+  async get(project: Project, role: Role, number: number): Promise<Connection> {
+    return this.present(await this.#row(this.#prisma, project, role, number));
+  }
+
+  /** Replaces what a connection says; masked secrets stay as they are. */
+  async update(
+    principal: Principal,
+    project: Project,
+    role: Role,
+    number: number,
+    input: ConnectionInput,
+  ): Promise<Connection> {
+    const row = await this.#row(this.#prisma, project, role, number);
+    const spec = this.spec(role, input.type, input.version);
+    const stored = row.type === input.type ? this.#open(row) : {};
+    const config = unmask(input.config, stored, spec.secretFields);
+    checkConfig(spec, config);
+    try {
+      const updated = await this.#prisma.connection.update({
+        where: { id: row.id },
+        data: {
+          name: input.name,
+          type: input.type,
+          version: input.version,
+          configForm: input.configForm,
+          ...this.#seal(row.id, spec, config),
+          updatedBy: principal.name,
+        },
+      });
+      return this.present(updated);
+    } catch (error) {
+      throw taken(error, role, input.name);
+    }
+  }
+
+  /** Soft delete; refused while jobs use it, naming them. */
+  async delete(principal: Principal, project: Project, role: Role, number: number): Promise<Connection> {
+    return this.#prisma.$transaction(async (tx) => {
+      const row = await this.#row(tx, project, role, number);
+      // A job that is being made with it holds a share lock until it can be seen here.
+      await tx.$queryRaw`SELECT 1 FROM connections WHERE id = ${row.id}::uuid FOR UPDATE`;
+      const uses = await tx.jobConnection.findMany({
+        where: { connectionId: row.id, job: { deletedAt: null } },
+        select: { job: { select: { name: true } } },
+        take: 20,
+      });
+      if (uses.length > 0) {
+        const names = uses.map(({ job }) => job.name).join(", ");
+        throw conflict(`the ${role} "${row.name}" is used by: ${names}; delete or change these jobs first`);
+      }
+      await tx.connection.update({
+        where: { id: row.id },
+        data: { deletedAt: new Date(), updatedBy: principal.name },
+      });
+      return this.present(row);
+    });
+  }
+
+  /**
+   * The connection that an inline description means: one of that name with the same type, version and an equal
+   * or masked configuration is reused, an unknown name is created, any other difference is a conflict.
+   */
+  async resolveIn(
+    tx: PrismaTransaction,
+    principal: Principal,
+    project: Project,
+    role: Role,
+    input: ConnectionInput,
+  ): Promise<Connection> {
+    const row = await tx.connection.findFirst({
+      where: { projectId: project.id, role, name: input.name, deletedAt: null },
+    });
+    if (row === null) return this.createIn(tx, principal, project, role, input);
+    await tx.$queryRaw`SELECT 1 FROM connections WHERE id = ${row.id}::uuid FOR SHARE`;
+    const spec = this.spec(role, input.type, input.version);
+    const stored = this.#open(row);
+    const config = unmask(input.config, stored, spec.secretFields);
+    checkConfig(spec, config);
+    if (row.type !== input.type || row.version !== input.version || !sameConfig(spec, config, stored)) {
+      throw conflict(
+        `a ${role} named "${input.name}" exists with another type, version or config; change it by PUT, or use another name`,
+      );
+    }
+    return this.present(row);
+  }
+
+  /** What is stored, secrets in clear, for a worker or a test of the connection. */
+  async reveal(id: string): Promise<{ type: string; version: string; name: string; config: Config }> {
+    const row = await this.#prisma.connection.findUnique({ where: { id } });
+    if (row === null) throw notFound("connection");
+    const stored = this.#open(row);
+    const spec = this.#catalog.spec(row.role as Role, row.type, row.version);
+    const config = spec === null ? stored : withDefaults(spec, stored);
+    return { type: row.type, version: row.version, name: row.name, config };
+  }
+
+  async #row(tx: PrismaTransaction, project: Project, role: Role, number: number): Promise<Row> {
+    const row = await tx.connection.findFirst({
+      where: { projectId: project.id, organizationId: project.organizationId, role, number, deletedAt: null },
+    });
+    if (row === null) throw notFound(role);
+    return row;
+  }
+
+  #seal(id: string, spec: ConnectorSpec, config: Config) {
+    const { open, secret } = splitSecrets(spec, config);
+    const secrets =
+      Object.keys(secret).length === 0 ? null : this.#masterKey.encrypt(KEY, id, JSON.stringify(secret));
+    return { config: open as object, secrets, keyId: secrets === null ? null : this.#masterKey.id };
+  }
+
+  #open(row: Row): Config {
+    const open = row.config as Record<string, unknown>;
+    if (row.secrets === null) return open;
+    return {
+      ...open,
+      ...(JSON.parse(this.#masterKey.decrypt(KEY, row.id, row.secrets).toString()) as Config),
+    };
+  }
+
+  /** A row as callers see it: secrets masked. */
+  present(row: Row): Connection {
+    const stored = this.#open(row);
+    const open = row.config as Config;
+    const secretFields = Object.keys(stored).filter((field) => !(field in open));
+    return {
+      ...row,
+      role: row.role as Role,
+      configForm: row.configForm as "object" | "text",
+      config: maskSecrets(open, secretFields),
+    };
+  }
+}
+
+function taken(error: unknown, role: Role, name: string): unknown {
+  if (!isUniqueViolation(error) || error instanceof AppError) return error;
+  return conflict(`a ${role} named "${name}" exists already in this project`);
+}

@@ -1,0 +1,119 @@
+import type { Principal } from "../../auth/principal.js";
+import type { Dispatcher } from "../../operations/dispatcher.js";
+import type { Ledger } from "../../operations/ledger.js";
+import type { Operation } from "../../operations/operation.js";
+import type { Waiters } from "../../operations/waiters.js";
+import type { MasterKey } from "../../platform/crypto.js";
+import { AppError, invalid } from "../../platform/errors.js";
+import { newId } from "../../platform/ids.js";
+import type { Database } from "../../platform/sql.js";
+import type { Project } from "../projects/projects.js";
+import { type Config, checkConfig, type Role, withDefaults } from "./config.js";
+import type { Connections } from "./connections.js";
+
+/** Workers have this long; then the request is answered without them. */
+const LIMIT_MS = 10_000;
+/** The operation's own limit is the same: a little more for its end to be recorded and heard of. */
+const MARGIN_MS = 1_000;
+
+export interface ProbeTarget {
+  readonly type: string;
+  readonly version: string;
+  readonly config: Config;
+}
+
+export interface ProbeLog {
+  readonly level: string;
+  readonly time: string;
+  readonly message: string;
+}
+
+export interface CheckResult {
+  readonly status: "SUCCEEDED" | "FAILED";
+  readonly message: string;
+  readonly logs: readonly ProbeLog[];
+}
+
+export interface DiscoveredStream {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly columns: readonly { readonly name: string; readonly type: string; readonly nullable: boolean }[];
+  readonly primaryKey: readonly string[];
+  readonly cursorFields: readonly string[];
+  readonly syncModes: readonly string[];
+}
+
+export interface ProbeDeps {
+  readonly db: Database;
+  readonly ledger: Ledger;
+  readonly dispatcher: Dispatcher;
+  readonly waiters: Waiters;
+  readonly connections: Connections;
+  readonly masterKey: MasterKey;
+}
+
+/** Short questions to a store, answered by a worker while the request waits: only workers reach stores. */
+export class Probes {
+  readonly #deps: ProbeDeps;
+
+  constructor(deps: ProbeDeps) {
+    this.#deps = deps;
+  }
+
+  /** Really connects. A store that cannot be reached is a FAILED result, not an error. */
+  async check(principal: Principal, project: Project, role: Role, target: ProbeTarget): Promise<CheckResult> {
+    const operation = await this.#ask(principal, project, "check", role, target);
+    if (operation.status === "succeeded") return operation.result as CheckResult;
+    return {
+      status: "FAILED",
+      message: operation.error?.detail ?? "no worker answered within 10 s",
+      logs: [],
+    };
+  }
+
+  /** Lists what a source offers. Throws an invalid request that says why where it cannot be read. */
+  async discover(
+    principal: Principal,
+    project: Project,
+    target: ProbeTarget,
+  ): Promise<readonly DiscoveredStream[]> {
+    const operation = await this.#ask(principal, project, "discover", "source", target);
+    if (operation.status === "succeeded")
+      return (operation.result as { streams: DiscoveredStream[] }).streams;
+    if (operation.error !== null) throw invalid(operation.error.detail);
+    throw new AppError("unavailable", "no worker answered within 10 s; is one running?", {
+      details: { retryAfter: 5 },
+    });
+  }
+
+  async #ask(
+    principal: Principal,
+    project: Project,
+    operationType: "check" | "discover",
+    role: Role,
+    target: ProbeTarget,
+  ): Promise<Operation> {
+    const { db, ledger, dispatcher, waiters, connections, masterKey } = this.#deps;
+    const spec = connections.spec(role, target.type, target.version);
+    checkConfig(spec, target.config);
+    const config = withDefaults(spec, target.config);
+    const id = newId();
+    const operation = await db.transaction((tx) =>
+      ledger.request(tx, {
+        id,
+        organizationId: project.organizationId,
+        projectId: project.id,
+        operationType,
+        resource: { type: "project", id: project.id },
+        locks: [],
+        payload: { role, type: target.type, version: target.version },
+        payloadSecrets: masterKey.encrypt("operation-payloads", id, JSON.stringify(config)),
+        createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
+      }),
+    );
+    void dispatcher.dispatch();
+    await waiters.wait(id, LIMIT_MS + MARGIN_MS);
+    const seenBy = { organizationId: project.organizationId, projects: null };
+    return (await ledger.read(id, seenBy)) ?? operation;
+  }
+}

@@ -1,0 +1,89 @@
+import { type Principal, projectFilter } from "../../auth/principal.js";
+import type { Dispatcher } from "../../operations/dispatcher.js";
+import type { Ledger } from "../../operations/ledger.js";
+import type { Operation } from "../../operations/operation.js";
+import { conflict, notFound } from "../../platform/errors.js";
+import { newId } from "../../platform/ids.js";
+import type { Database, Sql } from "../../platform/sql.js";
+import { dependencies, type JobGraph } from "./graph.js";
+import { type JobState, next } from "./state.js";
+
+interface JobToRun {
+  readonly id: string;
+  readonly organizationId: string;
+  readonly projectId: string;
+  readonly state: JobState;
+  readonly version: number;
+  readonly graph: JobGraph;
+}
+
+/** Starts runs. */
+export class Syncs {
+  readonly #db: Database;
+  readonly #ledger: Ledger;
+  readonly #dispatcher: Dispatcher;
+
+  constructor(db: Database, ledger: Ledger, dispatcher: Dispatcher) {
+    this.#db = db;
+    this.#ledger = ledger;
+    this.#dispatcher = dispatcher;
+  }
+
+  /**
+   * Accepts a run of a BATCH job: the run, its steps, the job's state and the operation appear together or not
+   * at all. Throws a conflict that names the operation of a run that is active.
+   */
+  async start(principal: Principal, jobId: string): Promise<Operation> {
+    const operation = await this.#db.transaction(async (tx) => {
+      const job = await lockJob(tx, principal, jobId);
+      const runId = newId();
+      const accepted = await this.#ledger.request(tx, {
+        organizationId: job.organizationId,
+        projectId: job.projectId,
+        operationType: "sync",
+        resource: { type: "run", id: runId },
+        locks: [{ type: "job:run", id: job.id }],
+        payload: { jobId: job.id, runId },
+        createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
+      });
+      await this.#insertRun(tx, job, runId, accepted.id);
+      return accepted;
+    });
+    // Only haste: if this process dies here, the next sweep sends it.
+    void this.#dispatcher.dispatch();
+    return operation;
+  }
+
+  async #insertRun(tx: Sql, job: JobToRun, runId: string, operationId: string): Promise<void> {
+    const state = next(job.state, "run-accepted");
+    if (state === null) throw conflict(`the job is ${job.state}: a run cannot be started now`);
+    const [counted] = await tx.rows<{ runCount: number }>(
+      `UPDATE jobs SET state = $2, run_count = run_count + 1 WHERE id = $1 RETURNING run_count AS "runCount"`,
+      [job.id, state],
+    );
+    await tx.run(
+      `INSERT INTO runs (id, organization_id, project_id, job_id, job_version, number, trigger, operation_id)
+       VALUES ($1, $2, $3, $4, $5, $6, 'api', $7)`,
+      [runId, job.organizationId, job.projectId, job.id, job.version, counted?.runCount, operationId],
+    );
+    const inputs = dependencies(job.graph);
+    for (const [position, vertex] of job.graph.vertices.entries()) {
+      await tx.run(
+        `INSERT INTO steps (run_id, name, type, position, depends_on) VALUES ($1, $2, $3, $4, $5)`,
+        [runId, vertex.name, vertex.type, position, inputs.get(vertex.name) ?? []],
+      );
+    }
+  }
+}
+
+async function lockJob(tx: Sql, principal: Principal, jobId: string): Promise<JobToRun> {
+  const [job] = await tx.rows<JobToRun>(
+    `SELECT j.id, j.organization_id AS "organizationId", j.project_id AS "projectId", j.state, j.version, v.graph
+     FROM jobs j JOIN job_versions v ON v.job_id = j.id AND v.version = j.version
+     WHERE j.id = $1 AND j.organization_id = $2 AND ($3::uuid[] IS NULL OR j.project_id = ANY ($3))
+       AND j.deleted_at IS NULL FOR UPDATE OF j`,
+    [jobId, principal.organizationId, projectFilter(principal)],
+  );
+  if (job === undefined) throw notFound("job");
+  return job;
+}

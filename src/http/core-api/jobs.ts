@@ -1,0 +1,134 @@
+import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
+import { Type } from "typebox";
+import { invalid, notFound } from "../../platform/errors.js";
+import { parseId } from "../../platform/ids.js";
+import { pointToOperation } from "../accepted.js";
+import { DEFAULT_LIMIT, decodeCursor, PageQuery, page } from "../pagination.js";
+import { problems, ref, Uuid } from "../schemas/common.js";
+import type { Services } from "../services.js";
+import { JobWire, OperationWire, RunWire, toJobWire, toOperationWire, toRunWire } from "./wire.js";
+
+const Id = Type.Object({ id: Uuid });
+const NextCursor = Type.Union([Type.String(), Type.Null()]);
+
+/** The id of a path; what is no id names nothing. */
+function idOf(text: string): string {
+  const id = parseId(text);
+  if (id === null) throw notFound("job");
+  return id;
+}
+
+/** `tag=name:value`, as often as wanted: all must hold. */
+function parseTags(tags: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    tags.map((tag) => {
+      const colon = tag.indexOf(":");
+      if (colon < 1)
+        throw invalid(`tag "${tag}" must be name:value`, [
+          { path: "/query/tag", message: "must be name:value" },
+        ]);
+      return [tag.slice(0, colon), tag.slice(colon + 1)];
+    }),
+  );
+}
+
+export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = async (app, { services }) => {
+  app.get(
+    "/jobs",
+    {
+      config: { scopes: ["job:read"] },
+      schema: {
+        operationId: "listJobs",
+        summary: "List jobs",
+        description: "Every job that the caller reaches, whichever dialect it was made through.",
+        tags: ["jobs"],
+        querystring: Type.Object({
+          ...PageQuery,
+          processing: Type.Optional(Type.Enum(["BATCH", "STREAMING"])),
+          execution: Type.Optional(Type.Enum(["SYNCHRONOUS", "ASYNCHRONOUS"])),
+          state: Type.Optional(Type.Enum([...JobWire.properties.state.enum])),
+          tag: Type.Optional(
+            Type.Array(Type.String({ maxLength: 300 }), { maxItems: 10, description: "name:value" }),
+          ),
+        }),
+        response: {
+          200: Type.Object({ items: Type.Array(ref(JobWire)), nextCursor: NextCursor }),
+          ...problems(),
+        },
+      },
+    },
+    async ({ principal, query }) => {
+      const { limit = DEFAULT_LIMIT, cursor, tag = [], ...filter } = query;
+      const after = decodeCursor(cursor, /^[0-9a-f-]{36}$/);
+      const jobs = await services.jobs.listAll(
+        principal,
+        { ...filter, tags: parseTags(tag) },
+        limit + 1,
+        after,
+      );
+      const { items, nextCursor } = page(jobs, limit, ({ id }) => id);
+      return { items: items.map(toJobWire), nextCursor };
+    },
+  );
+
+  app.get(
+    "/jobs/:id",
+    {
+      config: { scopes: ["job:read"] },
+      schema: {
+        operationId: "getJob",
+        summary: "Read one job",
+        tags: ["jobs"],
+        params: Id,
+        response: { 200: ref(JobWire), ...problems() },
+      },
+    },
+    async ({ principal, params }) => toJobWire(await services.jobs.getAny(principal, idOf(params.id))),
+  );
+
+  app.post(
+    "/jobs/:id/sync",
+    {
+      config: { scopes: ["job:write"] },
+      schema: {
+        operationId: "syncJob",
+        summary: "Start a run",
+        description: "Answers at once; poll the operation that `Location` names.",
+        tags: ["jobs"],
+        params: Id,
+        response: { 202: ref(OperationWire), ...problems(409) },
+      },
+    },
+    async ({ principal, params }, reply) => {
+      const operation = await services.syncs.start(principal, idOf(params.id));
+      pointToOperation(reply, operation);
+      return reply.code(202).send(toOperationWire(operation));
+    },
+  );
+
+  app.get(
+    "/jobs/:id/runs",
+    {
+      config: { scopes: ["run:read"] },
+      schema: {
+        operationId: "listJobRuns",
+        summary: "List a job's runs, newest first",
+        tags: ["runs"],
+        params: Id,
+        querystring: Type.Object(PageQuery),
+        response: {
+          200: Type.Object({ items: Type.Array(ref(RunWire)), nextCursor: NextCursor }),
+          ...problems(),
+        },
+      },
+    },
+    async ({ principal, params, query }) => {
+      const limit = query.limit ?? DEFAULT_LIMIT;
+      const before = decodeCursor(query.cursor, /^\d{1,9}$/);
+      const job = await services.jobs.getAny(principal, idOf(params.id));
+      const runs = await services.runs.list(job.id, limit + 1, before === null ? null : Number(before));
+      const { items, nextCursor } = page(runs, limit, ({ number }) => number);
+      return { items: items.map(toRunWire), nextCursor };
+    },
+  );
+};

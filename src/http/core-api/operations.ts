@@ -1,0 +1,76 @@
+import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
+import { Type } from "typebox";
+import { projectFilter } from "../../auth/principal.js";
+import { isDone } from "../../operations/operation.js";
+import { notFound } from "../../platform/errors.js";
+import { parseId } from "../../platform/ids.js";
+import { DEFAULT_LIMIT, decodeCursor, PageQuery, page } from "../pagination.js";
+import { problems, ref, Uuid } from "../schemas/common.js";
+import type { Services } from "../services.js";
+import { OperationWire, toOperationWire } from "./wire.js";
+
+const STATUS_FILTER = Type.Enum(["pending", "running", "cancelling", "succeeded", "failed", "cancelled"]);
+
+/** Reading operations; what starts them stands with the resources. */
+export const operationRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = async (
+  app,
+  { services },
+) => {
+  app.get(
+    "/operations/:id",
+    {
+      config: { scopes: ["operation:read"] },
+      schema: {
+        operationId: "getOperation",
+        summary: "Read one operation",
+        description: "Poll it until `done`; `Retry-After` says when a look is worth while.",
+        tags: ["operations"],
+        params: Type.Object({ id: Uuid }),
+        response: { 200: ref(OperationWire), ...problems() },
+      },
+    },
+    async ({ principal, params }, reply) => {
+      const id = parseId(params.id);
+      const seenBy = { organizationId: principal.organizationId, projects: projectFilter(principal) };
+      const operation = id === null ? null : await services.ledger.read(id, seenBy);
+      if (operation === null) throw notFound("operation");
+      if (!isDone(operation.status)) reply.header("retry-after", "1");
+      return toOperationWire(operation);
+    },
+  );
+
+  app.get(
+    "/operations",
+    {
+      config: { scopes: ["operation:read"] },
+      schema: {
+        operationId: "listOperations",
+        summary: "List operations, newest first",
+        tags: ["operations"],
+        querystring: Type.Object({
+          ...PageQuery,
+          status: Type.Optional(STATUS_FILTER),
+          operationType: Type.Optional(Type.String({ maxLength: 100 })),
+        }),
+        response: {
+          200: Type.Object({
+            items: Type.Array(ref(OperationWire)),
+            nextCursor: Type.Union([Type.String(), Type.Null()]),
+          }),
+          ...problems(),
+        },
+      },
+    },
+    async ({ principal, query }) => {
+      const limit = query.limit ?? DEFAULT_LIMIT;
+      const operations = await services.ledger.list(
+        { organizationId: principal.organizationId, projects: projectFilter(principal) },
+        { status: query.status ?? null, operationType: query.operationType ?? null },
+        limit + 1,
+        decodeCursor(query.cursor, /^[0-9a-f-]{36}$/),
+      );
+      const { items, nextCursor } = page(operations, limit, ({ id }) => id);
+      return { items: items.map(toOperationWire), nextCursor };
+    },
+  );
+};

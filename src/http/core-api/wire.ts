@@ -1,0 +1,236 @@
+import { type Static, Type } from "typebox";
+import type { JobView } from "../../domain/jobs/view.js";
+import type { LogLine } from "../../domain/runs/logs.js";
+import type { RunView, StepView } from "../../domain/runs/runs.js";
+import { isDone, type Operation } from "../../operations/operation.js";
+import { NullableTimestamp, Timestamp, Uuid } from "../schemas/common.js";
+
+const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
+  Type.Union([schema, Type.Null()]);
+
+export const OperationWire = Type.Object(
+  {
+    id: Uuid,
+    operationType: Type.String({ examples: ["sync"] }),
+    status: Type.Enum(["pending", "running", "cancelling", "succeeded", "failed", "cancelled"]),
+    done: Type.Boolean({ description: "True when the status will not change any more." }),
+    resource: Type.Object({
+      type: Type.String({ examples: ["run"] }),
+      id: Uuid,
+      href: nullable(Type.String()),
+    }),
+    projectId: nullable(Uuid),
+    progress: Type.Object(
+      { percent: Type.Number(), message: Type.String() },
+      {
+        additionalProperties: true,
+        description: "Rows, bytes and per-stream counts stand beside, where they are known.",
+      },
+    ),
+    steps: Type.Array(
+      Type.Object({
+        name: Type.String(),
+        status: Type.Enum(["running", "succeeded", "failed"]),
+        startedAt: Timestamp,
+        finishedAt: NullableTimestamp,
+        message: nullable(Type.String()),
+      }),
+    ),
+    result: Type.Unknown({ description: "What came of it; null until it has succeeded." }),
+    error: nullable(
+      Type.Object(
+        { type: Type.String(), title: Type.String(), status: Type.Integer(), detail: Type.String() },
+        {
+          additionalProperties: true,
+          description: "Why it failed, and where: vertex, stream, column, line ...",
+        },
+      ),
+    ),
+    createdAt: Timestamp,
+    startedAt: NullableTimestamp,
+    finishedAt: NullableTimestamp,
+    createdBy: Type.Object({ kind: Type.String(), id: Type.String(), name: Type.String() }),
+    nextOperationId: nullable(Uuid),
+  },
+  { $id: "Operation" },
+);
+export type OperationWire = Static<typeof OperationWire>;
+
+const HREFS: Readonly<Record<string, (id: string) => string>> = {
+  run: (id) => `/api/v1/job-runs/${id}`,
+  job: (id) => `/api/v1/jobs/${id}`,
+};
+
+export function operationHref(id: string): string {
+  return `/api/v1/operations/${id}`;
+}
+
+export function toOperationWire(operation: Operation): OperationWire {
+  const { id, operationType, status, resourceType, resourceId } = operation;
+  return {
+    id,
+    operationType,
+    status,
+    done: isDone(status),
+    resource: { type: resourceType, id: resourceId, href: HREFS[resourceType]?.(resourceId) ?? null },
+    projectId: operation.projectId,
+    progress: { ...operation.progress },
+    // What a step found out for later attempts is not for clients.
+    steps: operation.steps.map(({ name, status, startedAt, finishedAt, message }) => ({
+      name,
+      status,
+      startedAt,
+      finishedAt,
+      message,
+    })),
+    result: operation.result,
+    error: operation.error,
+    createdAt: operation.createdAt.toISOString(),
+    startedAt: operation.startedAt?.toISOString() ?? null,
+    finishedAt: operation.finishedAt?.toISOString() ?? null,
+    createdBy: operation.createdBy,
+    nextOperationId: operation.nextOperationId,
+  };
+}
+
+export const JobWire = Type.Object(
+  {
+    id: Uuid,
+    number: Type.Integer({ description: "What the project API calls the id." }),
+    name: Type.String(),
+    version: Type.Integer({ description: "0 at creation, one more with every change." }),
+    organizationId: Uuid,
+    projectId: Uuid,
+    execution: Type.Enum(["SYNCHRONOUS", "ASYNCHRONOUS"]),
+    processing: Type.Enum(["BATCH", "STREAMING"]),
+    state: Type.Enum([
+      "PENDING",
+      "RUNNING",
+      "PAUSING",
+      "PAUSED",
+      "RESUMING",
+      "RESTARTING",
+      "STOPPING",
+      "STOPPED",
+      "FINISHED",
+      "FAILED",
+    ]),
+    desiredState: Type.Enum(["RUNNING", "PAUSED", "STOPPED"]),
+    jobGraph: Type.Object({
+      vertices: Type.Array(
+        Type.Object({ name: Type.String(), type: Type.String() }, { additionalProperties: true }),
+      ),
+      edges: Type.Array(Type.Object({ from: Type.String(), to: Type.String() })),
+    }),
+    schedule: nullable(Type.String({ description: "Cron expression." })),
+    tags: Type.Record(Type.String(), Type.String()),
+    currentOperationId: nullable(Uuid),
+    createdAt: Timestamp,
+    updatedAt: Timestamp,
+  },
+  { $id: "Job" },
+);
+export type JobWire = Static<typeof JobWire>;
+
+export function toJobWire(job: JobView): JobWire {
+  return {
+    id: job.id,
+    number: job.number,
+    name: job.name,
+    version: job.version,
+    organizationId: job.organizationId,
+    projectId: job.projectId,
+    execution: job.execution as JobWire["execution"],
+    processing: job.processing as JobWire["processing"],
+    state: job.state,
+    desiredState: job.desiredState as JobWire["desiredState"],
+    jobGraph: { vertices: job.graph.vertices.map((vertex) => ({ ...vertex })), edges: [...job.graph.edges] },
+    schedule: job.schedule,
+    tags: { ...job.tags },
+    currentOperationId: job.currentOperationId,
+    createdAt: job.createdAt.toISOString(),
+    updatedAt: job.updatedAt.toISOString(),
+  };
+}
+
+const ErrorWire = Type.Unknown({ description: "Null, or why it failed." });
+
+export const StepWire = Type.Object(
+  {
+    name: Type.String(),
+    type: Type.String(),
+    state: Type.Enum(["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"]),
+    dependsOn: Type.Array(Type.String()),
+    rows: Type.Integer(),
+    bytes: Type.Integer(),
+    exitCode: nullable(Type.Integer()),
+    error: ErrorWire,
+    startedAt: NullableTimestamp,
+    endedAt: NullableTimestamp,
+  },
+  { $id: "Step" },
+);
+export type StepWire = Static<typeof StepWire>;
+
+export function toStepWire(step: StepView): StepWire {
+  return {
+    name: step.name,
+    type: step.type,
+    state: step.state,
+    dependsOn: [...step.dependsOn],
+    rows: Number(step.rows),
+    bytes: Number(step.bytes),
+    exitCode: step.exitCode,
+    error: step.error,
+    startedAt: step.startedAt?.toISOString() ?? null,
+    endedAt: step.endedAt?.toISOString() ?? null,
+  };
+}
+
+export const RunWire = Type.Object(
+  {
+    id: Uuid,
+    jobId: Uuid,
+    jobVersion: Type.Integer(),
+    number: Type.Integer({ description: "1, 2, 3 ... within the job." }),
+    state: Type.Enum(["PENDING", "RUNNING", "FINISHED", "FAILED", "CANCELLED"]),
+    trigger: Type.String(),
+    operationId: Uuid,
+    rows: Type.Integer(),
+    bytes: Type.Integer(),
+    error: ErrorWire,
+    createdAt: Timestamp,
+    startedAt: NullableTimestamp,
+    endedAt: NullableTimestamp,
+  },
+  { $id: "Run" },
+);
+export type RunWire = Static<typeof RunWire>;
+
+export function toRunWire(run: RunView): RunWire {
+  return {
+    id: run.id,
+    jobId: run.jobId,
+    jobVersion: run.jobVersion,
+    number: run.number,
+    state: run.state,
+    trigger: run.trigger,
+    operationId: run.operationId,
+    rows: Number(run.rows),
+    bytes: Number(run.bytes),
+    error: run.error,
+    createdAt: run.createdAt.toISOString(),
+    startedAt: run.startedAt?.toISOString() ?? null,
+    endedAt: run.endedAt?.toISOString() ?? null,
+  };
+}
+
+export const LogLineWire = Type.Object(
+  { step: Type.String(), level: Type.String(), time: Timestamp, message: Type.String() },
+  { $id: "LogLine" },
+);
+export type LogLineWire = Static<typeof LogLineWire>;
+
+export function toLogLineWire(line: LogLine): LogLineWire {
+  return { step: line.step, level: line.level, time: line.time.toISOString(), message: line.message };
+}

@@ -1,0 +1,91 @@
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import fp from "fastify-plugin";
+import { AppError, type FieldError, notFound } from "../platform/errors.js";
+import { isDatabaseAway } from "../platform/sql.js";
+import { type Dialect, dialectOf } from "./dialect.js";
+import { codeOf, STATUS } from "./status.js";
+
+export interface ErrorsOptions {
+  /** In order: the first that owns a path shapes its errors, the last one everything else. */
+  readonly dialects: readonly Dialect[];
+}
+
+/** Gives every failure the shape of its dialect: thrown errors, bad bodies and unknown paths alike. */
+export const errorsPlugin = fp(
+  async (app: FastifyInstance, { dialects }: ErrorsOptions) => {
+    app.setErrorHandler((error: FastifyError, request, reply) =>
+      sendFailure(dialects, error, request, reply),
+    );
+    app.setNotFoundHandler((request, reply) => sendFailure(dialects, notFound("this path"), request, reply));
+  },
+  { name: "errors" },
+);
+
+/** Answers a failure in the shape of the dialect that owns the path. What went wrong inside is only logged. */
+export function sendFailure(
+  dialects: readonly Dialect[],
+  thrown: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const error = toAppError(thrown);
+  const status = STATUS[error.code];
+  if (status === 500) request.log.error({ err: thrown }, "request failed");
+  else if (error.cause !== undefined) request.log.info({ err: error.cause }, error.message);
+  const retryAfter = error.details["retryAfter"] ?? (status === 503 ? 1 : undefined);
+  if (retryAfter !== undefined) reply.header("retry-after", String(retryAfter));
+  const path = request.url.split("?", 1)[0] ?? "/";
+  const dialect = dialectOf(dialects, path);
+  return reply
+    .code(status)
+    .type(dialect.errorType)
+    .serializer(JSON.stringify)
+    .send(dialect.fail({ error, status, requestId: request.id, path }));
+}
+
+interface FrameworkError {
+  readonly code?: string;
+  readonly statusCode?: number;
+  readonly message: string;
+  readonly validation?: readonly ValidationFault[];
+  readonly validationContext?: string;
+}
+
+interface ValidationFault {
+  readonly instancePath: string;
+  readonly keyword: string;
+  readonly message?: string;
+  readonly params: Readonly<Record<string, unknown>>;
+}
+
+function toAppError(thrown: unknown): AppError {
+  if (thrown instanceof AppError) return thrown;
+  if (isDatabaseAway(thrown)) {
+    return new AppError("unavailable", "the database is away for a moment: try again", { cause: thrown });
+  }
+  const error = thrown as FrameworkError;
+  if (error.validation !== undefined)
+    return invalidInput(error.validation, error.validationContext ?? "body");
+  const status = error.statusCode ?? 500;
+  if (status >= 400 && status < 500) return new AppError(codeOf(status), error.message);
+  return new AppError("internal", "Internal server error");
+}
+
+function invalidInput(faults: readonly ValidationFault[], context: string): AppError {
+  const errors = faults.slice(0, 50).map((fault) => toFieldError(fault, context));
+  const summary = errors.map(({ path, message }) => `${path} ${message}`).join("; ");
+  return new AppError("invalid_request", `${context}: ${summary}`, { errors });
+}
+
+function toFieldError(
+  { instancePath, keyword, message, params }: ValidationFault,
+  context: string,
+): FieldError {
+  const base = context === "body" ? instancePath : `/${context}${instancePath}`;
+  if (keyword === "required") return { path: `${base}/${params["missingProperty"]}`, message: "is required" };
+  if (keyword === "additionalProperties") {
+    return { path: `${base}/${params["additionalProperty"]}`, message: "is not a field of this request" };
+  }
+  const allowed = keyword === "enum" ? `: ${JSON.stringify(params["allowedValues"])}` : "";
+  return { path: base === "" ? "/" : base, message: `${message ?? "is wrong"}${allowed}` };
+}

@@ -1,0 +1,63 @@
+import swagger from "@fastify/swagger";
+import type { FastifyInstance } from "fastify";
+import fp from "fastify-plugin";
+import { ALL_SCOPES, SERVICE } from "../auth/scopes.js";
+
+const DESCRIPTION = `An OAuth2 client-credentials gateway in front of a jobs and deployments API.
+
+Get a token from \`/oauth/token\`, send it as \`Authorization: Bearer\`, start work, and poll the operation that
+\`Operation-Location\` names until it is \`done\`.`;
+
+const TAGS = [
+  { name: "tokens", description: "OAuth 2.0 tokens and keys." },
+  { name: "operations", description: "Accepted asynchronous work." },
+  { name: "jobs", description: "Versioned dataflow graphs." },
+  { name: "runs", description: "Executions of jobs, their steps and logs." },
+  { name: "sources", description: "Where jobs read." },
+  { name: "destinations", description: "Where jobs write." },
+  { name: "tasks", description: "Runs as the project API shows them." },
+  { name: "health", description: "For load balancers." },
+];
+
+const SCOPES = Object.fromEntries([
+  [SERVICE, "Everything of the tenant."],
+  ...ALL_SCOPES.map((scope) => [scope, `${scope.split(":")[1]} ${scope.split(":")[0]}`]),
+]);
+
+/** Collects the routes' schemas into one document; registered before any route. */
+export const openapiPlugin = fp(
+  async (app: FastifyInstance, { version }: { version: string }) => {
+    await app.register(swagger, {
+      openapi: {
+        openapi: "3.1.0",
+        info: {
+          title: "Gatehouse",
+          version,
+          description: DESCRIPTION,
+          license: { name: "Apache-2.0", identifier: "Apache-2.0" },
+        },
+        servers: [{ url: "http://localhost:8080", description: "What `npm start` serves." }],
+        tags: TAGS,
+        components: {
+          securitySchemes: {
+            oauth2: {
+              type: "oauth2",
+              description: "Client credentials; the token is a bearer token.",
+              flows: { clientCredentials: { tokenUrl: "/oauth/token", scopes: SCOPES } },
+            },
+            bearer: { type: "http", scheme: "bearer", bearerFormat: "JWT" },
+          },
+        },
+      },
+      refResolver: {
+        buildLocalReference: (json, _baseUri, _fragment, index) => String(json["$id"] ?? `schema-${index}`),
+      },
+      transform: ({ schema, url, route }) => {
+        const { scopes } = route.config ?? {};
+        const security = scopes === undefined ? [] : [{ oauth2: [...scopes] }, { bearer: [] }];
+        return { schema: { ...schema, security } as typeof schema, url };
+      },
+    });
+  },
+  { name: "openapi" },
+);

@@ -1,0 +1,214 @@
+import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
+import { type Static, Type } from "typebox";
+import type { PipelineInput } from "../../domain/jobs/jobs.js";
+import { pointToOperation } from "../accepted.js";
+import { PageQuery } from "../pagination.js";
+import { ref } from "../schemas/common.js";
+import type { Services } from "../services.js";
+import { linkNextPage } from "./paging.js";
+import { afterNumber, ItemParams, numberOf, ProjectParams } from "./params.js";
+import { selectedStreams } from "./streams.js";
+import {
+  ConfigBody,
+  ConnectionBody,
+  envelope,
+  type JobPresentation,
+  JobWire,
+  Name,
+  parseJsonField,
+  projectFailures,
+  toConnectionInput,
+  toJobWire,
+} from "./wire.js";
+
+const JobBody = Type.Object({
+  name: Name,
+  source: ConnectionBody,
+  destination: ConnectionBody,
+  frequency: Type.Optional(
+    Type.String({ maxLength: 200, description: "Cron expression, @daily and so on; empty: manual." }),
+  ),
+  streams_config: ConfigBody,
+  activate: Type.Optional(Type.Boolean()),
+});
+
+const tags = ["jobs"];
+
+function toPipeline(body: Static<typeof JobBody>, activeBefore: boolean): PipelineInput {
+  const { value, form } = parseJsonField(body.streams_config, "/streams_config");
+  const kept: JobPresentation = { streamsConfig: value, streamsForm: form };
+  return {
+    name: body.name,
+    source: toConnectionInput(body.source, "/source"),
+    destination: toConnectionInput(body.destination, "/destination"),
+    frequency: body.frequency ?? "",
+    streams: selectedStreams(value),
+    active: body.activate ?? activeBefore,
+    presentation: { project: kept },
+  };
+}
+
+/** Jobs as sync pipelines: a source, a destination, a schedule. */
+export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = async (app, { services }) => {
+  app.post(
+    "/jobs",
+    {
+      config: { scopes: ["job:write"] },
+      schema: {
+        operationId: "createProjectJob",
+        summary: "Create a job",
+        description:
+          "Source and destination inline: a name that exists with the same type, version and config is reused, an unknown one is created, any other difference is a 409.",
+        tags,
+        params: ProjectParams,
+        body: JobBody,
+        response: { 200: envelope(ref(JobWire)), ...projectFailures(409) },
+      },
+    },
+    async ({ principal, params, body }) => {
+      const project = await services.projects.find(principal, params.projectid);
+      return toJobWire(await services.jobs.create(principal, project, toPipeline(body, true)));
+    },
+  );
+
+  app.get(
+    "/jobs",
+    {
+      config: { scopes: ["job:read"] },
+      schema: {
+        operationId: "listProjectJobs",
+        summary: "List jobs",
+        tags,
+        params: ProjectParams,
+        querystring: Type.Object({
+          ...PageQuery,
+          source_id: Type.Optional(Type.Integer({ minimum: 1 })),
+          dest_id: Type.Optional(Type.Integer({ minimum: 1 })),
+        }),
+        response: { 200: envelope(Type.Array(ref(JobWire))), ...projectFailures() },
+      },
+    },
+    async (request, reply) => {
+      const { principal, params, query } = request;
+      const project = await services.projects.find(principal, params.projectid);
+      const page = {
+        limit: query.limit === undefined ? null : query.limit + 1,
+        after: afterNumber(query.cursor),
+      };
+      const jobs = await services.jobs.list(project, page, {
+        ...(query.source_id === undefined ? {} : { sourceNumber: query.source_id }),
+        ...(query.dest_id === undefined ? {} : { destinationNumber: query.dest_id }),
+      });
+      return linkNextPage(request.url, reply, jobs, query.limit, ({ number }) => number).map(toJobWire);
+    },
+  );
+
+  app.get(
+    "/jobs/:id",
+    {
+      config: { scopes: ["job:read"] },
+      schema: {
+        operationId: "getProjectJob",
+        summary: "Read one job",
+        description: 'The text\'s filters `/jobs/source_id="1"` and `/jobs/dest_id="1"` answer a list here.',
+        tags,
+        params: ItemParams,
+        response: {
+          200: envelope(Type.Union([ref(JobWire), Type.Array(ref(JobWire))])),
+          ...projectFailures(),
+        },
+      },
+    },
+    async ({ principal, params }) => {
+      const project = await services.projects.find(principal, params.projectid);
+      const filter = /^(source|dest)_id="?(\d{1,10})"?$/.exec(params.id);
+      if (filter === null) return toJobWire(await services.jobs.get(project, numberOf(params.id, "job")));
+      const number = numberOf(filter[2] ?? "", "job");
+      const uses = filter[1] === "source" ? { sourceNumber: number } : { destinationNumber: number };
+      return (await services.jobs.list(project, { limit: null, after: null }, uses)).map(toJobWire);
+    },
+  );
+
+  app.put(
+    "/jobs/:id",
+    {
+      config: { scopes: ["job:write"] },
+      schema: {
+        operationId: "updateProjectJob",
+        summary: "Replace a job",
+        description: "A new version; runs that have begun keep theirs.",
+        tags,
+        params: ItemParams,
+        body: JobBody,
+        response: { 200: envelope(ref(JobWire)), ...projectFailures(409) },
+      },
+    },
+    async ({ principal, params, body }) => {
+      const project = await services.projects.find(principal, params.projectid);
+      const before = await services.jobs.get(project, numberOf(params.id, "job"));
+      return toJobWire(
+        await services.jobs.update(principal, project, before.number, toPipeline(body, before.active)),
+      );
+    },
+  );
+
+  app.delete(
+    "/jobs/:id",
+    {
+      config: { scopes: ["job:write"] },
+      schema: {
+        operationId: "deleteProjectJob",
+        summary: "Delete a job",
+        description: "Refused while it runs. What it wrote stays.",
+        tags,
+        params: ItemParams,
+        response: { 200: envelope(Type.Object({ name: Type.String() })), ...projectFailures(409) },
+      },
+    },
+    async ({ principal, params }) => {
+      const project = await services.projects.find(principal, params.projectid);
+      return { name: await services.jobs.delete(principal, project, numberOf(params.id, "job")) };
+    },
+  );
+
+  app.post(
+    "/jobs/:id/sync",
+    {
+      config: { scopes: ["job:write"] },
+      schema: {
+        operationId: "syncProjectJob",
+        summary: "Start a run",
+        description: "`Operation-Location` names the operation to poll; 409 names the one that runs already.",
+        tags,
+        params: ItemParams,
+        response: { 200: envelope(Type.Null()), ...projectFailures(409) },
+      },
+    },
+    async ({ principal, params }, reply) => {
+      const project = await services.projects.find(principal, params.projectid);
+      const job = await services.jobs.get(project, numberOf(params.id, "job"));
+      pointToOperation(reply, await services.syncs.start(principal, job.id));
+      return null;
+    },
+  );
+
+  app.post(
+    "/jobs/:id/activate",
+    {
+      config: { scopes: ["job:write"] },
+      schema: {
+        operationId: "activateProjectJob",
+        summary: "Turn a job's schedule on or off",
+        tags,
+        params: ItemParams,
+        body: Type.Object({ activate: Type.Boolean() }),
+        response: { 200: envelope(Type.Object({ activate: Type.Boolean() })), ...projectFailures() },
+      },
+    },
+    async ({ principal, params, body }) => {
+      const project = await services.projects.find(principal, params.projectid);
+      await services.jobs.setActive(principal, project, numberOf(params.id, "job"), body.activate);
+      return { activate: body.activate };
+    },
+  );
+};

@@ -1,0 +1,61 @@
+import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
+import { Type } from "typebox";
+import { bodyAsQuery } from "../bodies.js";
+import type { Services } from "../services.js";
+import { ProjectParams } from "./params.js";
+import { toStreamsConfig } from "./streams.js";
+import { envelope, parseJsonField, projectFailures, TargetBody } from "./wire.js";
+
+const Answer = envelope(
+  Type.Object({
+    streams_config: Type.Object(
+      {},
+      {
+        additionalProperties: true,
+        description: "Sent back unchanged as a job's it means every stream, full refresh.",
+      },
+    ),
+  }),
+);
+
+/** Discovery: what a source offers. */
+export const sourceStreamRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = async (
+  app,
+  { services },
+) => {
+  for (const path of ["/source/streams", "/sources/streams"] as const) {
+    for (const method of ["GET", "POST"] as const) {
+      app.route({
+        method,
+        url: path,
+        config: { scopes: ["source:write"] },
+        preValidation: bodyAsQuery,
+        schema: {
+          operationId: `${method.toLowerCase()}${path === "/source/streams" ? "Source" : "Sources"}Streams`,
+          summary: "Discover the streams of a source",
+          description:
+            "Really reads the source, within 10 s. GET takes the same in a JSON body or in the query.",
+          tags: ["sources"],
+          params: ProjectParams,
+          ...(method === "GET" ? { querystring: TargetBody } : { body: TargetBody }),
+          response: { 200: Answer, ...projectFailures() },
+        },
+        handler: async ({ principal, params, query, body }) => {
+          const project = await services.projects.find(
+            principal,
+            (params as { projectid: string }).projectid,
+          );
+          const { type, version, config } = (method === "GET" ? query : body) as {
+            type: string;
+            version: string;
+            config: unknown;
+          };
+          const target = { type, version, config: parseJsonField(config, "/config").value };
+          return {
+            streams_config: toStreamsConfig(await services.probes.discover(principal, project, target)),
+          };
+        },
+      });
+    }
+  }
+};

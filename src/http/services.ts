@@ -1,0 +1,22 @@
+import type { ConnectorCatalog } from "../domain/connections/config.js";
+import type { Connections } from "../domain/connections/connections.js";
+import type { Probes } from "../domain/connections/probe.js";
+import type { Jobs } from "../domain/jobs/jobs.js";
+import type { Syncs } from "../domain/jobs/sync.js";
+import type { Projects } from "../domain/projects/projects.js";
+import type { Logs } from "../domain/runs/logs.js";
+import type { Runs } from "../domain/runs/runs.js";
+import type { Ledger } from "../operations/ledger.js";
+
+/** What routes may call. */
+export interface Services {
+  readonly projects: Projects;
+  readonly connections: Connections;
+  readonly catalog: ConnectorCatalog;
+  readonly probes: Probes;
+  readonly jobs: Jobs;
+  readonly syncs: Syncs;
+  readonly runs: Runs;
+  readonly logs: Logs;
+  readonly ledger: Ledger;
+}

@@ -1,0 +1,100 @@
+import { mkdir } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+import { Child, LONGEST_BACKOFF_MS } from "./child.js";
+import type { Config } from "./config.js";
+import { type EmbeddedPostgres, startEmbeddedPostgres } from "./embedded/postgres.js";
+import { MasterKey } from "./platform/crypto.js";
+import { createLogger, type Logger } from "./platform/logger.js";
+import { masterKeyMaterial, prepareDatabase } from "./prepare.js";
+import { tellFirstCredentials } from "./role.js";
+import { stopOnSignals } from "./shutdown.js";
+
+const STOP_LIMIT_MS = 45_000;
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Role `all`: the embedded database where none is configured, then an api and a worker as children that are
+ * started again when they die. The children leave by themselves when this process is killed.
+ */
+export async function runAll(config: Config, env: Env): Promise<void> {
+  await mkdir(config.home, { recursive: true });
+  await mkdir(config.filesRoot, { recursive: true });
+  const launcher = new Launcher(config, env, createLogger(config.logLevel, "launcher"));
+  stopOnSignals((reason) => launcher.stop(reason), STOP_LIMIT_MS);
+  await launcher.start();
+}
+
+class Launcher {
+  readonly #config: Config;
+  readonly #env: Env;
+  readonly #logger: Logger;
+  #children: readonly Child[] = [];
+  #database: EmbeddedPostgres | null = null;
+  #stopping = false;
+
+  constructor(config: Config, env: Env, logger: Logger) {
+    this.#config = config;
+    this.#env = env;
+    this.#logger = logger;
+  }
+
+  async start(): Promise<void> {
+    const databaseUrl = this.#config.databaseUrl ?? (await this.#openDatabase());
+    const material = await masterKeyMaterial(this.#config);
+    await prepareDatabase(this.#config, databaseUrl, new MasterKey(material), tellFirstCredentials);
+    if (this.#stopping) return;
+    const env = {
+      ...this.#env,
+      DATABASE_URL: databaseUrl,
+      GATEHOUSE_MASTER_KEY: material,
+      ...this.#inherited(),
+    };
+    this.#children = (["api", "worker"] as const).map((role) => new Child(role, env, this.#logger));
+    await Promise.all(this.#children.map((child) => child.start()));
+    if (this.#stopping) return;
+    console.log(
+      `\n  Gatehouse is ready at ${this.#config.publicUrl}\n  Ctrl-C stops it; "npm run demo" shows it at work.\n`,
+    );
+  }
+
+  /** Defaults that depend on whether there is a DATABASE_URL: the children get what holds for this process. */
+  #inherited(): Env {
+    return { OUTBOUND_ALLOW: this.#config.outboundAllow.join(",") || undefined };
+  }
+
+  async #openDatabase(): Promise<string> {
+    const server = await startEmbeddedPostgres({
+      home: this.#config.home,
+      log: (line) => this.#logger.info(line),
+    });
+    this.#database = server;
+    void server.exited.then((exit) => this.#reopenDatabase(exit));
+    // A stop that came while it started did not see it.
+    if (this.#stopping) await server.stop();
+    return server.url;
+  }
+
+  /** A server that died is started again, on its port: the children find it by themselves. */
+  async #reopenDatabase(exit: object): Promise<void> {
+    while (!this.#stopping) {
+      this.#logger.error(exit, "the embedded database has died: starting it again");
+      try {
+        await this.#openDatabase();
+        return;
+      } catch (error) {
+        this.#logger.error({ err: error }, "the embedded database could not be started");
+        await delay(LONGEST_BACKOFF_MS, undefined, { ref: false });
+      }
+    }
+  }
+
+  /** No new requests first, then no new work, then no database. */
+  async stop(reason: string): Promise<void> {
+    this.#stopping = true;
+    this.#logger.info({ reason }, "stopping");
+    for (const child of this.#children) await child.stop();
+    await this.#database?.stop();
+    this.#logger.info("stopped");
+  }
+}

@@ -1,0 +1,257 @@
+import { conflict } from "../platform/errors.js";
+import { newId } from "../platform/ids.js";
+import type { Database, Sql } from "../platform/sql.js";
+import { CATALOG, type OperationType } from "./catalog.js";
+import type {
+  ClaimedOperation,
+  Operation,
+  OperationActor,
+  OperationStatus,
+  OperationStep,
+  Outcome,
+  Progress,
+} from "./operation.js";
+
+const COLUMNS = `id, organization_id AS "organizationId", project_id AS "projectId", operation_type AS "operationType",
+  resource_type AS "resourceType", resource_id AS "resourceId", status, attempt, progress, steps, result, error,
+  created_by AS "createdBy", next_operation_id AS "nextOperationId", created_at AS "createdAt",
+  started_at AS "startedAt", finished_at AS "finishedAt"`;
+
+const CLAIMED_COLUMNS = `${COLUMNS}, payload, payload_secrets AS "payloadSecrets", max_attempts AS "maxAttempts",
+  timeout_seconds AS "timeoutSeconds"`;
+
+const UNFINISHED = `status IN ('pending', 'running', 'cancelling')`;
+
+/** The attempt's own row, as long as no other attempt has taken over and it has not ended. */
+const MINE = `id = $1 AND attempt = $2 AND status IN ('running', 'cancelling')`;
+
+const INSERT = {
+  name: "operation_insert",
+  text: `INSERT INTO operations (id, organization_id, project_id, operation_type, resource_type, resource_id, payload,
+           payload_secrets, priority, max_attempts, timeout_seconds, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING ${COLUMNS}`,
+};
+
+const LOCK = {
+  name: "operation_lock",
+  text: `INSERT INTO operation_locks (resource_type, resource_id, operation_id)
+         SELECT * FROM unnest($1::text[], $2::uuid[]) AS wanted(type, id), (VALUES ($3::uuid)) AS mine(operation)
+         ORDER BY 1, 2 ON CONFLICT DO NOTHING`,
+};
+
+const CLAIM = {
+  name: "operation_claim",
+  text: `UPDATE operations
+         SET status = CASE WHEN status = 'pending' THEN 'running'::operation_status ELSE status END,
+             attempt = attempt + 1, leased_by = $2, started_at = coalesce(started_at, clock_timestamp()),
+             lease_expires_at = clock_timestamp() + $3 * interval '1 millisecond'
+         WHERE id = $1 AND ${UNFINISHED} AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
+         RETURNING ${CLAIMED_COLUMNS}`,
+};
+
+const RENEW = {
+  name: "operation_renew",
+  text: `UPDATE operations SET lease_expires_at = clock_timestamp() + $3 * interval '1 millisecond'
+         WHERE ${MINE} RETURNING cancel_requested_at IS NOT NULL AS "cancelRequested"`,
+};
+
+const PROGRESS = { name: "operation_progress", text: `UPDATE operations SET progress = $3 WHERE ${MINE}` };
+const STEPS = { name: "operation_steps", text: `UPDATE operations SET steps = $3 WHERE ${MINE}` };
+const STILL_MINE = { name: "operation_still_mine", text: `SELECT 1 FROM operations WHERE ${MINE} FOR SHARE` };
+
+const FINISH = {
+  name: "operation_finish",
+  text: `UPDATE operations
+         SET status = $3::operation_status, result = $4, error = $5, finished_at = clock_timestamp(),
+             lease_expires_at = NULL, leased_by = NULL, payload_secrets = NULL,
+             progress = CASE WHEN $3 = 'succeeded' THEN progress || '{"percent": 100, "message": "done"}' ELSE progress END
+         WHERE ${MINE}`,
+};
+
+const UNLOCK = { name: "operation_unlock", text: "DELETE FROM operation_locks WHERE operation_id = $1" };
+
+const HAND_OVER = {
+  name: "operation_hand_over",
+  text: `UPDATE operations SET lease_expires_at = NULL, leased_by = NULL, dispatched_at = NULL WHERE ${MINE}`,
+};
+
+const READ = {
+  name: "operation_read",
+  text: `SELECT ${COLUMNS} FROM operations WHERE id = $1 AND organization_id = $2
+         AND ($3::uuid[] IS NULL OR project_id = ANY ($3))`,
+};
+
+const LIST = {
+  name: "operation_list",
+  text: `SELECT ${COLUMNS} FROM operations WHERE organization_id = $1 AND ($2::uuid[] IS NULL OR project_id = ANY ($2))
+         AND ($3::operation_status IS NULL OR status = $3) AND ($4::text IS NULL OR operation_type = $4)
+         AND ($5::uuid IS NULL OR id < $5) ORDER BY id DESC LIMIT $6`,
+};
+
+/** What is locked while an operation is active: `job:run` and the job's id, for instance. */
+export interface LockTarget {
+  readonly type: string;
+  readonly id: string;
+}
+
+/** A wish for work, still to be accepted. */
+export interface OperationRequest {
+  /** Chosen by the caller where other rows of the transaction name it. */
+  readonly id?: string;
+  readonly organizationId: string;
+  readonly projectId: string | null;
+  readonly operationType: OperationType;
+  readonly resource: LockTarget;
+  readonly locks: readonly LockTarget[];
+  readonly payload: unknown;
+  readonly payloadSecrets?: Uint8Array;
+  readonly createdBy: OperationActor;
+}
+
+/** Thrown where this attempt is no longer the operation's: stop, and change nothing more. */
+export class LeaseLostError extends Error {
+  constructor() {
+    super("another attempt has taken this operation over");
+    this.name = "LeaseLostError";
+  }
+}
+
+/** Who may see operations: an organization, and null or the projects within it. */
+export interface Visibility {
+  readonly organizationId: string;
+  readonly projects: readonly string[] | null;
+}
+
+/**
+ * The record of all work: what was accepted, who works at it, what came of it. Every write of a worker is
+ * conditional on its attempt, so one that slept past its lease can change nothing.
+ */
+export class Ledger {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /**
+   * Accepts work within the caller's transaction: the operation and its locks appear with the caller's own
+   * effect or not at all. Throws a conflict that names the blocking operation where a lock is taken.
+   */
+  async request(tx: Sql, request: OperationRequest): Promise<Operation> {
+    const kind = CATALOG[request.operationType];
+    const id = request.id ?? newId();
+    const [operation] = await tx.rows<Operation>(INSERT, [
+      id,
+      request.organizationId,
+      request.projectId,
+      request.operationType,
+      request.resource.type,
+      request.resource.id,
+      JSON.stringify(request.payload),
+      request.payloadSecrets ?? null,
+      kind.priority,
+      kind.maxAttempts,
+      kind.timeoutSeconds,
+      JSON.stringify(request.createdBy),
+    ]);
+    if (operation === undefined) throw new Error("an insert returned no row");
+    await this.#lock(tx, id, request.locks);
+    return operation;
+  }
+
+  async #lock(tx: Sql, operationId: string, locks: readonly LockTarget[]): Promise<void> {
+    if (locks.length === 0) return;
+    const types = locks.map((lock) => lock.type);
+    const ids = locks.map((lock) => lock.id);
+    if ((await tx.run(LOCK, [types, ids, operationId])) === locks.length) return;
+    const [blocking] = await tx.rows<{ id: string; type: string }>(
+      `SELECT o.id, o.operation_type AS type FROM operation_locks l JOIN operations o ON o.id = l.operation_id
+       WHERE (l.resource_type, l.resource_id) IN (SELECT * FROM unnest($1::text[], $2::uuid[])) AND o.id <> $3 LIMIT 1`,
+      [types, ids, operationId],
+    );
+    if (blocking === undefined)
+      throw conflict("another operation on this resource has just ended: try again");
+    throw conflict(`operation ${blocking.id} (${blocking.type}) is still running on this resource`, {
+      operationId: blocking.id,
+    });
+  }
+
+  /** Takes an operation that nobody works at; null where it is done, gone, or somebody's. */
+  async claim(id: string, workerId: string, leaseMs: number): Promise<ClaimedOperation | null> {
+    const [operation] = await this.#db.rows<ClaimedOperation>(CLAIM, [id, workerId, leaseMs]);
+    return operation ?? null;
+  }
+
+  /** Extends the lease. Throws LeaseLostError where another attempt has taken over. */
+  async renew(id: string, attempt: number, leaseMs: number): Promise<{ cancelRequested: boolean }> {
+    const [row] = await this.#db.rows<{ cancelRequested: boolean }>(RENEW, [id, attempt, leaseMs]);
+    if (row === undefined) throw new LeaseLostError();
+    return row;
+  }
+
+  async recordProgress(id: string, attempt: number, progress: Progress): Promise<void> {
+    if ((await this.#db.run(PROGRESS, [id, attempt, JSON.stringify(progress)])) === 0)
+      throw new LeaseLostError();
+  }
+
+  async recordSteps(id: string, attempt: number, steps: readonly OperationStep[]): Promise<void> {
+    if ((await this.#db.run(STEPS, [id, attempt, JSON.stringify(steps)])) === 0) throw new LeaseLostError();
+  }
+
+  /**
+   * One transaction of an attempt's own: rolled back, and LeaseLostError thrown, where another attempt has
+   * taken over; the row is held, so nobody can until it ends.
+   */
+  async fenced<T>(id: string, attempt: number, work: (tx: Sql) => Promise<T>): Promise<T> {
+    return this.#db.transaction(async (tx) => {
+      if ((await tx.rows(STILL_MINE, [id, attempt])).length === 0) throw new LeaseLostError();
+      return work(tx);
+    });
+  }
+
+  /** Ends an operation and frees its locks, together with what else `settle` has to write. */
+  async finish(
+    id: string,
+    attempt: number,
+    outcome: Outcome,
+    settle: (tx: Sql) => Promise<void>,
+  ): Promise<void> {
+    const result = outcome.status === "succeeded" ? JSON.stringify(outcome.result ?? null) : null;
+    const error = outcome.status === "failed" ? JSON.stringify(outcome.error) : null;
+    await this.#db.transaction(async (tx) => {
+      if ((await tx.run(FINISH, [id, attempt, outcome.status, result, error])) === 0)
+        throw new LeaseLostError();
+      await settle(tx);
+      await tx.run(UNLOCK, [id]);
+    });
+  }
+
+  /** Gives an operation back at once, for a worker that stops in order. */
+  async handOver(id: string, attempt: number): Promise<void> {
+    await this.#db.run(HAND_OVER, [id, attempt]);
+  }
+
+  /** One operation, where the caller may see it. */
+  async read(id: string, seenBy: Visibility): Promise<Operation | null> {
+    const [operation] = await this.#db.rows<Operation>(READ, [id, seenBy.organizationId, seenBy.projects]);
+    return operation ?? null;
+  }
+
+  /** Operations that the caller may see, newest first, beyond `before`. */
+  async list(
+    seenBy: Visibility,
+    filter: { readonly status: OperationStatus | null; readonly operationType: string | null },
+    limit: number,
+    before: string | null,
+  ): Promise<Operation[]> {
+    const { organizationId, projects } = seenBy;
+    return this.#db.rows<Operation>(LIST, [
+      organizationId,
+      projects,
+      filter.status,
+      filter.operationType,
+      before,
+      limit,
+    ]);
+  }
+}

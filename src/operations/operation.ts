@@ -1,0 +1,81 @@
+import type { OperationType } from "./catalog.js";
+
+export type OperationStatus = "pending" | "running" | "cancelling" | "succeeded" | "failed" | "cancelled";
+
+const DONE: ReadonlySet<OperationStatus> = new Set(["succeeded", "failed", "cancelled"]);
+
+/** Whether an operation has ended, for good or ill. */
+export function isDone(status: OperationStatus): boolean {
+  return DONE.has(status);
+}
+
+export interface Progress {
+  /** 0 to 100. */
+  readonly percent: number;
+  readonly message: string;
+  readonly rows?: number;
+  readonly bytes?: number;
+  readonly streams?: Readonly<Record<string, { readonly rows: number; readonly bytes: number }>>;
+}
+
+/** A named part of an operation, recorded after its effect. */
+export interface OperationStep {
+  readonly name: string;
+  readonly status: "running" | "succeeded" | "failed";
+  readonly startedAt: string;
+  readonly finishedAt: string | null;
+  readonly message: string | null;
+  /** What the step found out, for a later attempt that skips it; never shown. */
+  readonly value?: unknown;
+}
+
+/** Why an operation failed: an RFC 9457 problem without the request's part. */
+export interface OperationError {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly [detail: string]: string | number;
+}
+
+/** Who asked for it. */
+export interface OperationActor {
+  readonly kind: "client" | "key" | "user" | "system";
+  readonly id: string;
+  readonly name: string;
+}
+
+/** One accepted piece of asynchronous work on one resource. */
+export interface Operation {
+  readonly id: string;
+  readonly organizationId: string;
+  readonly projectId: string | null;
+  readonly operationType: OperationType;
+  readonly resourceType: string;
+  readonly resourceId: string;
+  readonly status: OperationStatus;
+  readonly attempt: number;
+  readonly progress: Progress;
+  readonly steps: readonly OperationStep[];
+  readonly result: unknown;
+  readonly error: OperationError | null;
+  readonly createdBy: OperationActor;
+  readonly nextOperationId: string | null;
+  readonly createdAt: Date;
+  readonly startedAt: Date | null;
+  readonly finishedAt: Date | null;
+}
+
+/** An operation in the hands of a worker: what it has to do is in it too. */
+export interface ClaimedOperation extends Operation {
+  readonly payload: unknown;
+  readonly payloadSecrets: Buffer | null;
+  readonly maxAttempts: number;
+  readonly timeoutSeconds: number;
+}
+
+/** How an attempt ended. */
+export type Outcome =
+  | { readonly status: "succeeded"; readonly result: unknown }
+  | { readonly status: "failed"; readonly error: OperationError }
+  | { readonly status: "cancelled" };

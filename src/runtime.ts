@@ -1,0 +1,59 @@
+import type { Config } from "./config.js";
+import { Dispatcher } from "./operations/dispatcher.js";
+import { Ledger } from "./operations/ledger.js";
+import { type OperationQueue, openQueue, type QueueBackend } from "./operations/queue.js";
+import type { MasterKey } from "./platform/crypto.js";
+import type { Logger } from "./platform/logger.js";
+import { createPrisma, type PrismaClient } from "./platform/prisma.js";
+import { PostgresSignals, RedisSignals, type Signals } from "./platform/signals.js";
+import { Database } from "./platform/sql.js";
+
+/** What both roles stand on: the database, the queue and the signals, opened once per process. */
+export interface Runtime {
+  readonly config: Config;
+  /** The control plane's own database: DATABASE_URL or the embedded server's. */
+  readonly databaseUrl: string;
+  readonly logger: Logger;
+  readonly masterKey: MasterKey;
+  readonly prisma: PrismaClient;
+  readonly db: Database;
+  readonly signals: Signals;
+  readonly queue: OperationQueue;
+  readonly ledger: Ledger;
+  readonly dispatcher: Dispatcher;
+  close(): Promise<void>;
+}
+
+const POOL_SIZE = 10;
+
+/** Opens everything; throws where the database or Redis cannot be reached. Migrations must have run. */
+export async function openRuntime(
+  config: Config,
+  databaseUrl: string,
+  masterKey: MasterKey,
+  logger: Logger,
+): Promise<Runtime> {
+  const db = new Database(databaseUrl, POOL_SIZE, logger);
+  const prisma = createPrisma(databaseUrl, POOL_SIZE);
+  const backend: QueueBackend =
+    config.redisUrl === null
+      ? { kind: "postgres", databaseUrl }
+      : { kind: "redis", redisUrl: config.redisUrl };
+  const signals = await openSignals(config, databaseUrl, db, logger);
+  const queue = openQueue(backend, logger);
+  const ledger = new Ledger(db);
+  const dispatcher = new Dispatcher(db, queue, logger);
+  const close = async (): Promise<void> => {
+    await dispatcher.stop();
+    await queue.close();
+    await signals.close();
+    await prisma.$disconnect();
+    await db.close();
+  };
+  return { config, databaseUrl, logger, masterKey, prisma, db, signals, queue, ledger, dispatcher, close };
+}
+
+function openSignals(config: Config, databaseUrl: string, db: Database, logger: Logger): Promise<Signals> {
+  if (config.redisUrl !== null) return new RedisSignals(config.redisUrl, logger).open();
+  return new PostgresSignals(databaseUrl, db.pool, logger).open();
+}

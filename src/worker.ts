@@ -1,0 +1,48 @@
+import { hostname } from "node:os";
+import { buildConnectors, catalogOf } from "./connectors/registry.js";
+import { Connections } from "./domain/connections/connections.js";
+import { newId } from "./platform/ids.js";
+import { forbiddenAddresses } from "./reserved.js";
+import type { Runtime } from "./runtime.js";
+import { checkHandler } from "./worker/handlers/connection/check.js";
+import { discoverHandler } from "./worker/handlers/connection/discover.js";
+import { syncHandler } from "./worker/handlers/run/sync.js";
+import { Runner } from "./worker/runner.js";
+
+/** Running work gets this long to end at a stop; then other workers take it over. */
+const GRACE_MS = 20_000;
+
+export interface WorkerProcess {
+  stop(): Promise<void>;
+}
+
+/** Starts to take operations: the dispatcher's sweep and the runner with its handlers. */
+export async function startWorker(runtime: Runtime): Promise<WorkerProcess> {
+  const { config, prisma, masterKey, logger } = runtime;
+  const connectors = buildConnectors({
+    filesRoot: config.filesRoot,
+    outboundAllow: config.outboundAllow,
+    forbidden: forbiddenAddresses(runtime),
+  });
+  const connections = new Connections(prisma, catalogOf(connectors), masterKey);
+  const runner = new Runner({
+    ...runtime,
+    handlers: [
+      syncHandler({ prisma, connections, connectors }),
+      checkHandler(connectors, masterKey),
+      discoverHandler(connectors, masterKey),
+    ],
+    timing: config.timing,
+    concurrency: config.workerConcurrency,
+    workerId: `${hostname()}:${process.pid}:${newId()}`,
+  });
+  await runner.start();
+  runtime.dispatcher.start(config.timing.sweepMs);
+  logger.info({ concurrency: config.workerConcurrency }, "worker ready");
+  return {
+    stop: async () => {
+      await runner.stop(GRACE_MS);
+      await runtime.dispatcher.stop();
+    },
+  };
+}

@@ -1,0 +1,53 @@
+import type { OperationType } from "../operations/catalog.js";
+import type { ClaimedOperation, OperationError, Outcome, Progress } from "../operations/operation.js";
+import type { Logger } from "../platform/logger.js";
+import type { Sql } from "../platform/sql.js";
+
+/** What a handler works with: one attempt at one operation. */
+export interface HandlerContext {
+  readonly operation: ClaimedOperation;
+  /** Aborted on cancel, timeout, loss of the lease and shutdown. */
+  readonly signal: AbortSignal;
+  readonly logger: Logger;
+  /**
+   * Does a named step once: an attempt that finds it recorded skips it and gets what it returned then (through
+   * JSON). The record is written after the effect, so an effect must be safe to repeat. With `repeat`, every
+   * attempt does it: for what an attempt's death undoes.
+   */
+  step<T>(name: string, work: () => Promise<T>, options?: { readonly repeat?: boolean }): Promise<T>;
+  /** Says how far it is; written at most twice a second. */
+  progress(progress: Progress): void;
+  /** A transaction that is rolled back where another attempt has taken over. */
+  write<T>(work: (tx: Sql) => Promise<T>): Promise<T>;
+}
+
+/** Does the work of one type of operation. */
+export interface OperationHandler {
+  readonly type: OperationType;
+  /** The result, or a throw: an OperationFailure for the expected, anything else is an internal error. */
+  run(context: HandlerContext): Promise<unknown>;
+  /** What else is written in the transaction that ends the operation. */
+  settle?(tx: Sql, operation: ClaimedOperation, outcome: Outcome): Promise<void>;
+}
+
+/** An expected end without success, recorded in the operation for the client to read. */
+export class OperationFailure extends Error {
+  readonly problem: OperationError;
+
+  constructor(problem: OperationError, cause?: unknown) {
+    super(problem.detail, cause === undefined ? undefined : { cause });
+    this.name = "OperationFailure";
+    this.problem = problem;
+  }
+}
+
+/** An RFC 9457 problem for an operation's `error`. */
+export function problem(
+  code: string,
+  title: string,
+  status: number,
+  detail: string,
+  details: Readonly<Record<string, string | number>> = {},
+): OperationError {
+  return { ...details, type: `urn:gatehouse:error:${code}`, title, status, detail };
+}
