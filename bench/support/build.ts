@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 
 /** Where the compiled code goes: under node_modules, so that packages are found from there. */
@@ -18,5 +19,6 @@ export async function build(): Promise<string> {
   );
   // Type errors do not stop it from writing; they are the type checker's business, not a benchmark's.
   await once(compiler, "exit");
+  await writeFile(resolve(OUT, "package.json"), '{"type":"module"}');
   return resolve(OUT, "bench/support");
 }

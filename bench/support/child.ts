@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { build } from "./build.js";
 
 /** A server in a process of its own, as one side of a benchmark. */
 export interface BenchServer {
@@ -11,13 +12,16 @@ export interface BenchServer {
   stop(): Promise<void>;
 }
 
-/** Starts `bench/support/<name>.ts` with settings that only it understands. */
+let built: Promise<string> | null = null;
+
+/** Starts `bench/support/<name>.ts`, compiled, with settings that only it understands. */
 export async function startServer(
   name: string,
   settings: Readonly<Record<string, string>>,
 ): Promise<BenchServer> {
-  const child = fork(fileURLToPath(new URL(`./${name}.ts`, import.meta.url)), [], {
-    execArgv: ["--import", "tsx"],
+  built ??= build();
+  const child = fork(join(await built, `${name}.js`), [], {
+    execArgv: (process.env["BENCH_EXEC_ARGV"] ?? "").split(" ").filter(Boolean),
     env: { ...process.env, NODE_ENV: "production", ...settings },
     stdio: ["ignore", "ignore", "inherit", "ipc"],
   });

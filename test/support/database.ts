@@ -1,7 +1,6 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
 import { inject } from "vitest";
-import { TEMPLATE } from "./global-setup.js";
 
 export interface TestDatabase {
   readonly url: string;
@@ -23,7 +22,7 @@ async function asAdmin(statement: string): Promise<void> {
 /** A database of this test file's own: migrated (a clone of the template) or empty. */
 export async function createDatabase(options: { empty?: boolean } = {}): Promise<TestDatabase> {
   const name = `test_${randomBytes(6).toString("hex")}`;
-  await asAdmin(`CREATE DATABASE ${name}${options.empty === true ? "" : ` TEMPLATE ${TEMPLATE}`}`);
+  await asAdmin(`CREATE DATABASE ${name}${options.empty === true ? "" : ` TEMPLATE ${inject("template")}`}`);
   const url = `${inject("adminUrl")}/${name}`;
   const pool = new pg.Pool({ connectionString: url, max: 2 });
   // Dropping the database by force ends idle connections, which is no fault of the test.

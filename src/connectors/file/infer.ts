@@ -33,12 +33,10 @@ const BOOLEAN = /^(?:true|false)$/i;
 /** The kind of a CSV field. Empty text says nothing: in a column that is no string it is no value. */
 export function kindOfText(text: string): number {
   if (text === "") return 0;
-  const first = text.charCodeAt(0);
-  const numeric = first === 45 || (first >= 48 && first <= 57);
-  if (numeric)
-    return kindOfNumber(text) || (PRINTED_EXPONENT.test(text) ? exponentKind(text) : timeKind(text));
   if (SPECIAL.test(text)) return KIND.special;
-  return BOOLEAN.test(text) ? KIND.boolean : KIND.string;
+  if (BOOLEAN.test(text)) return KIND.boolean;
+  if (!/^[-0-9]/.test(text)) return KIND.string;
+  return kindOfNumber(text) || (PRINTED_EXPONENT.test(text) ? exponentKind(text) : timeKind(text));
 }
 
 /** The kind of a JSON value; `exact` is the text of a number as it stood in the file. */
