@@ -71,7 +71,7 @@ function customer(id) {
 function order(id) {
   const items = Array.from({ length: 1 + below(2) }, () => ({
     sku: `A-${String(below(400)).padStart(4, "0")}`,
-    quantity: 1 + below(3),
+    qty: 1 + below(3),
   }));
   return {
     id,

@@ -23,7 +23,7 @@ export async function startServer(
   const child = fork(join(await built, `${name}.js`), [], {
     execArgv: (process.env["BENCH_EXEC_ARGV"] ?? "").split(" ").filter(Boolean),
     env: { ...process.env, NODE_ENV: "production", ...settings },
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
+    stdio: ["ignore", process.env["BENCH_OUT"] ? "inherit" : "ignore", "inherit", "ipc"],
   });
   const ready = await message(child);
   return {

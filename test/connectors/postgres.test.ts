@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ConnectorError, type Encoding } from "../../src/connectors/connector.js";
+import { ConnectorError, type Encoding, type Value } from "../../src/connectors/connector.js";
 import { createDatabase, type TestDatabase } from "../support/database.js";
-import { configOf, context, failure, PEOPLE, postgres, rowsOf, sync, tablesOf } from "./postgres-support.js";
+import { configOf, context, failure, PEOPLE, postgres, sync, tablesOf } from "./postgres-support.js";
 
 let from: TestDatabase;
 let to: TestDatabase;
@@ -135,7 +136,7 @@ describe("a table of every type", () => {
     const stream = await reader.describe("every_type", undefined);
     const data = await reader.read(stream, "rows");
     if (data.encoding !== "rows") throw new Error("not rows");
-    const rows = [];
+    const rows: (readonly Value[])[] = [];
     for await (const batch of data.batches) rows.push(...batch.rows);
     await reader.close();
     const valuesOf = (type: string) => rows.map((row) => row[COLUMNS.indexOf(type) + 1]);
@@ -265,13 +266,20 @@ describe("100,000 rows", () => {
       context(),
     );
     const seen: number[] = [];
-    const slow = () => new Promise<void>((done) => setTimeout(done, 300));
-    const data = rowsOf([[[1, "a"]], [[2, "b"]], [[3, "c"]]], slow);
-    const result = await writer.write(PEOPLE, data, ({ rows }) => seen.push(rows));
+    let rows = 0;
+    async function* untilReported() {
+      while (seen.length < 2) {
+        rows += 1;
+        yield { rows: [[rows, "somebody"]], bytes: 10 };
+        await setImmediate();
+      }
+    }
+    const data = { encoding: "rows" as const, batches: untilReported() };
+    const result = await writer.write(PEOPLE, data, (soFar) => seen.push(soFar.rows));
     await writer.close();
-    expect(result).toEqual({ rows: 3, bytes: 30 });
+    expect(result).toEqual({ rows, bytes: rows * 10 });
     expect(seen).toEqual([...seen].sort((a, b) => a - b));
-    expect(seen.length).toBeGreaterThan(1);
-    expect(seen.at(-1)).toBe(3);
+    expect(seen).toHaveLength(3);
+    expect(seen.at(-1)).toBe(rows);
   });
 });

@@ -45,8 +45,16 @@ export function storeError(error: unknown, path: string): unknown {
   if (error instanceof ConnectorError || code === undefined) return error;
   const details = { path };
   switch (code) {
-    case "ENOENT":
     case "ENOTDIR":
+      return new ConnectorError(
+        "not_found",
+        `"${path}" does not exist below the files root: a part of it is no folder`,
+        {
+          details,
+          cause: error,
+        },
+      );
+    case "ENOENT":
       return new ConnectorError("not_found", `"${path}" does not exist below the files root`, {
         details,
         cause: error,

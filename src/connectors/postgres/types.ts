@@ -86,7 +86,8 @@ const DECODERS: Readonly<Record<ColumnType, Decoder>> = {
   integer: decodeInteger,
   decimal: (text) => text,
   float: decodeFloat,
-  boolean: (text) => text === "t",
+  // "true" where it was cast to text, as the elements of arrays are.
+  boolean: (text) => text === "t" || text === "true",
   date: (text) => text,
   time: (text) => text,
   timestamp: decodeTimestamp,
