@@ -1,4 +1,4 @@
-import { createServer } from "node:http";
+import { createServer, IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { pino } from "pino";
 import { createAccessRecords } from "../../src/auth/access-records.js";
@@ -33,6 +33,9 @@ const server = createServer((req, res) => {
   const chunks: Buffer[] = [];
   req.on("data", (c) => chunks.push(c)); req.on("end", () => {
     if (mode === "null") { res.setHeader("content-type", "application/json"); res.end(JSON.stringify({ a: "x".repeat(700) })); return; }
+    if (mode === "rawbody") { const body = Buffer.concat(chunks).toString(); (req as any).body = body.replace("audience=default", "resource=urn%3Agatehouse%3Aasked%3Adefault"); req.url = "/oauth/token"; direct(req, res); return; }
+    if (mode === "newmsg") { const m = new IncomingMessage(req.socket); m.method="POST"; m.url = "/oauth/token"; const body = Buffer.from(Buffer.concat(chunks).toString().replace("audience=default", "resource=urn%3Agatehouse%3Aasked%3Adefault")); m.headers = {"content-type":"application/x-www-form-urlencoded", "content-length": String(body.length)}; (m as any).iterator = async function*(){ yield body; }; direct(m, res); return; }
+    if (mode === "nosock") { const m = new IncomingMessage(null as never); m.method="POST"; m.url = "/oauth/token"; const body = Buffer.from(Buffer.concat(chunks).toString().replace("audience=default", "resource=urn%3Agatehouse%3Aasked%3Adefault")); m.headers = {"content-type":"application/x-www-form-urlencoded", "content-length": String(body.length)}; (m as any).iterator = async function*(){ yield body; }; direct(m, res); return; }
     tokens.accept(parseForm(Buffer.concat(chunks)), req)(res);
   });
 });

@@ -1,5 +1,5 @@
 import { type ClientRecord, isUsable } from "./clients.js";
-import type { Principal } from "./principal.js";
+import type { Identity } from "./principal.js";
 import type { Scope } from "./scopes.js";
 import type { VerifiedToken } from "./verifier.js";
 
@@ -7,12 +7,12 @@ import type { VerifiedToken } from "./verifier.js";
  * What a verified token is worth by what the database says of its client: the principal; `revoked`; or `behind`
  * where the record seems older than the token, so that a fresh one has to decide.
  */
-export type Admission = Principal | "revoked" | "behind";
+export type Admission = Identity | "revoked" | "behind";
 
 /** The principal of a token under one record: made once, as long as the record stays what it is. */
 const admitted = new WeakMap<
   VerifiedToken,
-  { readonly record: ClientRecord; readonly principal: Principal }
+  { readonly record: ClientRecord; readonly principal: Identity }
 >();
 
 /** Judges a token (DESIGN.md section 5): same generation, usable client, scopes that both have, the record's projects. */
@@ -36,14 +36,14 @@ export function admitFresh(
   token: VerifiedToken,
   record: ClientRecord | null,
   now: number,
-): Principal | "revoked" {
+): Identity | "revoked" {
   const admission = admit(token, record, now);
   if (admission !== "behind") return admission;
   if (record === null || token.generation !== record.generation) return "revoked";
   return toPrincipal(record, new Set([...token.scopes].filter((scope) => record.scopes.has(scope))));
 }
 
-function toPrincipal(record: ClientRecord, scopes: ReadonlySet<Scope>): Principal {
+function toPrincipal(record: ClientRecord, scopes: ReadonlySet<Scope>): Identity {
   const { id, name, organizationId, projects } = record;
   return { kind: "client", id, name, organizationId, projects, scopes };
 }

@@ -3,15 +3,26 @@ import type { Scope } from "./scopes.js";
 /** Which projects a principal reaches. */
 export type ProjectAccess = "all" | ReadonlySet<string>;
 
-/** Whoever was authenticated. */
-export interface Principal {
-  readonly kind: "client" | "key" | "user";
+/** Whoever a credential stands for. */
+export interface Identity {
+  readonly kind: "client" | "key" | "user" | "system";
   readonly id: string;
   /** What the people see: a client's name, a user name. */
   readonly name: string;
   readonly organizationId: string;
   readonly projects: ProjectAccess;
   readonly scopes: ReadonlySet<Scope>;
+}
+
+/** From where a request came. */
+export interface Origin {
+  readonly address: string | null;
+  readonly requestId: string | null;
+}
+
+/** Whoever makes a request: an identity, and where it came from. */
+export interface Principal extends Identity {
+  readonly origin: Origin;
 }
 
 /** The projects as SQL sees them: null for all, else the ids. */

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import fp from "fastify-plugin";
 import type { AccessRecords } from "../auth/access-records.js";
 import { admit, admitFresh } from "../auth/admission.js";
-import type { Principal } from "../auth/principal.js";
+import type { Identity, Principal } from "../auth/principal.js";
 import { isScope, type Scope } from "../auth/scopes.js";
 import { bearerToken, InvalidTokenError, type TokenVerifier, type VerifiedToken } from "../auth/verifier.js";
 import type { Clock } from "../platform/clock.js";
@@ -123,7 +123,8 @@ async function authenticate(
   }
 }
 
-function accept(request: FastifyRequest, token: VerifiedToken, principal: Principal): Principal {
+function accept(request: FastifyRequest, token: VerifiedToken, identity: Identity): Principal {
+  const principal = { ...identity, origin: { address: request.ip, requestId: request.id } };
   request.accessToken = token;
   request.authenticated = principal;
   return principal;

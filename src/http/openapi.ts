@@ -2,11 +2,14 @@ import swagger from "@fastify/swagger";
 import type { FastifyInstance } from "fastify";
 import fp from "fastify-plugin";
 import { ALL_SCOPES, SERVICE } from "../auth/scopes.js";
+import { finishDocument } from "./openapi-document.js";
 
 const DESCRIPTION = `An OAuth2 client-credentials gateway in front of a jobs and deployments API.
 
 Get a token from \`/oauth/token\`, send it as \`Authorization: Bearer\`, start work, and poll the operation that
-\`Operation-Location\` names until it is \`done\`.`;
+\`Operation-Location\` names until it is \`done\`. The same jobs are seen through every API that shows jobs:
+\`/api/v1\` (the core API: RFC 9457 problems, cursors) and \`/api/v1/project/{projectid}\` (the project API:
+\`{success, message, data}\`, integer ids).`;
 
 const TAGS = [
   { name: "tokens", description: "OAuth 2.0 tokens and keys." },
@@ -19,9 +22,14 @@ const TAGS = [
   { name: "health", description: "For load balancers." },
 ];
 
+const SPECIAL: Readonly<Record<string, string>> = {
+  "production:destructive": "Also delete and overwrite in production projects.",
+  "platform:admin": "Also manage organizations.",
+};
+
 const SCOPES = Object.fromEntries([
   [SERVICE, "Everything of the tenant."],
-  ...ALL_SCOPES.map((scope) => [scope, `${scope.split(":")[1]} ${scope.split(":")[0]}`]),
+  ...ALL_SCOPES.map((scope) => [scope, SPECIAL[scope] ?? scope.split(":").reverse().join(" ")]),
 ]);
 
 /** Collects the routes' schemas into one document; registered before any route. */
@@ -57,6 +65,7 @@ export const openapiPlugin = fp(
         const security = scopes === undefined ? [] : [{ oauth2: [...scopes] }, { bearer: [] }];
         return { schema: { ...schema, security } as typeof schema, url };
       },
+      transformObject: (document) => ("openapiObject" in document ? finishDocument(document.openapiObject) : {}),
     });
   },
   { name: "openapi" },

@@ -13,6 +13,7 @@ import {
   envelope,
   inForm,
   jobOfConnection,
+  listEnvelope,
   projectFailures,
   toConnectionInput,
   toConnectionWire,
@@ -77,7 +78,7 @@ export const connectionRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions
         tags,
         params: ProjectParams,
         querystring: Type.Object(PageQuery),
-        response: { 200: envelope(Type.Array(Item)), ...projectFailures() },
+        response: { 200: listEnvelope(Type.Array(Item)), ...projectFailures() },
       },
     },
     async (request, reply) => {

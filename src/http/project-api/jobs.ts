@@ -14,6 +14,7 @@ import {
   envelope,
   type JobPresentation,
   JobWire,
+  listEnvelope,
   Name,
   parseJsonField,
   projectFailures,
@@ -33,6 +34,15 @@ const JobBody = Type.Object({
 });
 
 const tags = ["jobs"];
+
+const STARTED = {
+  description: "Accepted: poll the operation that `Operation-Location` names. `data` is null, as in the text.",
+  headers: {
+    Location: { type: "string", description: "The operation: `/api/v1/operations/{id}`." },
+    "Operation-Location": { type: "string", description: "The same." },
+    "Retry-After": { type: "string", description: "Seconds." },
+  },
+};
 
 function toPipeline(body: Static<typeof JobBody>, activeBefore: boolean): PipelineInput {
   const { value, form } = parseJsonField(body.streams_config, "/streams_config");
@@ -85,7 +95,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
           source_id: Type.Optional(Type.Integer({ minimum: 1 })),
           dest_id: Type.Optional(Type.Integer({ minimum: 1 })),
         }),
-        response: { 200: envelope(Type.Array(ref(JobWire))), ...projectFailures() },
+        response: { 200: listEnvelope(Type.Array(ref(JobWire))), ...projectFailures() },
       },
     },
     async (request, reply) => {
@@ -181,7 +191,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
         description: "`Operation-Location` names the operation to poll; 409 names the one that runs already.",
         tags,
         params: ItemParams,
-        response: { 200: envelope(Type.Null()), ...projectFailures(409) },
+        response: { 200: envelope(Type.Null(), STARTED), ...projectFailures(409) },
       },
     },
     async ({ principal, params }, reply) => {

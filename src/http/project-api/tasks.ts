@@ -9,7 +9,7 @@ import { ref } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import { linkNextPage } from "./paging.js";
 import { afterNumber, ItemParams, numberOf, ProjectParams } from "./params.js";
-import { envelope, projectFailures, TaskWire, toTaskWire } from "./wire.js";
+import { envelope, listEnvelope, projectFailures, TaskWire, toTaskWire } from "./wire.js";
 
 const tags = ["tasks"];
 const DEFAULT_TASKS = 50;
@@ -57,7 +57,7 @@ export const taskRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asy
         tags,
         params: JobParams,
         querystring: Type.Object(PageQuery),
-        response: { 200: envelope(Type.Array(ref(TaskWire))), ...projectFailures() },
+        response: { 200: listEnvelope(Type.Array(ref(TaskWire))), ...projectFailures() },
       },
     },
     async ({ principal, params, query, url }, reply) => {

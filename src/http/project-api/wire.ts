@@ -6,6 +6,7 @@ import type { JobView } from "../../domain/jobs/view.js";
 import type { RunView } from "../../domain/runs/runs.js";
 import { invalid } from "../../platform/errors.js";
 import { failures, GUARDED } from "../schemas/common.js";
+import { projectDialect } from "./dialect.js";
 
 /** Errors in the text's envelope. */
 export const Failure = Type.Object(
@@ -22,15 +23,27 @@ export const Failure = Type.Object(
 );
 
 export function projectFailures(...more: (409 | 429)[]) {
-  return failures({ $ref: "ProjectFailure#" }, "application/json", [...GUARDED, ...more]);
+  return failures({ $ref: "ProjectFailure#" }, projectDialect, [...GUARDED, ...more]);
 }
 
 /**
  * The envelope around every answer. To the types it is the data alone: handlers return data, and a hook of the
  * dialect puts the envelope around it, once.
  */
-export function envelope<T extends Parameters<typeof Type.Union>[0][number]>(data: T): T {
-  return Type.Object({ success: Type.Boolean(), message: Type.String(), data }) as unknown as T;
+export function envelope<T extends Parameters<typeof Type.Union>[0][number]>(
+  data: T,
+  details: { readonly description?: string; readonly headers?: object } = {},
+): T {
+  return Type.Object({ success: Type.Boolean(), message: Type.String(), data }, details) as unknown as T;
+}
+
+/** A list that is paged where the client asks for it. */
+export function listEnvelope<T extends Parameters<typeof Type.Union>[0][number]>(data: T): T {
+  return envelope(data, {
+    headers: {
+      Link: { type: "string", description: 'Where there is more: the next page, `rel="next"` (RFC 8288).' },
+    },
+  });
 }
 
 /** A configuration: an object, or the same as JSON text. */

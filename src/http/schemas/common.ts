@@ -1,4 +1,8 @@
 import { type Static, type TSchema, Type } from "typebox";
+import { AppError, type AppErrorOptions } from "../../platform/errors.js";
+import { coreDialect } from "../core-api/dialect.js";
+import type { Dialect } from "../dialect.js";
+import { codeOf } from "../status.js";
 
 export const Uuid = Type.String({ description: "UUID, with or without dashes." });
 export const Timestamp = Type.String({ format: "date-time", description: "ISO 8601, UTC." });
@@ -33,12 +37,40 @@ const MEANING: Readonly<Record<number, string>> = {
 
 type Status = keyof typeof MEANING;
 
+/** What such a failure may say, for the document. */
+const SAMPLES: Readonly<Record<number, readonly [message: string, options?: AppErrorOptions]>> = {
+  400: ["body: /name is required", { errors: [{ path: "/name", message: "is required" }] }],
+  401: ["the access token expired"],
+  403: ["the scope job:write is required", { details: { scope: "job:write" } }],
+  404: ["job not found"],
+  409: [
+    "operation 0199b3c4-6f2e-7c55-9d4b-2f6f1c1f7a10 (sync) is still running on this resource",
+    { details: { operationId: "0199b3c4-6f2e-7c55-9d4b-2f6f1c1f7a10" } },
+  ],
+  413: ["Request body is too large"],
+  429: ["too many requests: try again in 2 s", { details: { retryAfter: 2 } }],
+  503: ["the database is away for a moment: try again"],
+};
+
+/** A failure as the dialect would answer it. */
+function sample(dialect: Dialect, status: Status): object {
+  const [message, options] = SAMPLES[status] ?? ["it failed"];
+  const code = status === 403 ? "insufficient_scope" : codeOf(status);
+  const error = new AppError(code, message, options);
+  const requestId = "0199b3c4-8d10-7b3e-8f3a-5a3c0f6f2b11";
+  return dialect.fail({ error, status, requestId, path: "/api/v1/jobs/0199b3c4-1a2b-7c3d-8e4f-5a6b7c8d9e0f" });
+}
+
 /** Error answers of a route, in the shape of its dialect. */
-export function failures(schema: object, contentType: string, statuses: readonly Status[]) {
+export function failures(schema: object, dialect: Dialect, statuses: readonly Status[]) {
+  const contentType = dialect.errorType.split(";", 1)[0] ?? dialect.errorType;
   return Object.fromEntries(
     [...statuses].map((status) => [
       status,
-      { description: MEANING[status] ?? "Error", content: { [contentType]: { schema } } },
+      {
+        description: MEANING[status] ?? "Error",
+        content: { [contentType]: { schema, example: sample(dialect, status) } },
+      },
     ]),
   );
 }
@@ -48,7 +80,7 @@ export const GUARDED = [400, 401, 403, 404, 413, 429, 503] as const;
 
 /** Errors of the core API. */
 export function problems(...more: readonly Status[]) {
-  return failures({ $ref: "Problem#" }, "application/problem+json", [...GUARDED, ...more]);
+  return failures({ $ref: "Problem#" }, coreDialect, [...GUARDED, ...more]);
 }
 
 /** A schema that is registered under its `$id`, as a reference: it stands once in the document. */

@@ -1,0 +1,68 @@
+/** As much of a document as is looked at here. */
+interface Document {
+  readonly paths?: Record<string, Record<string, { responses?: Responses }>>;
+  readonly components?: { responses?: Responses };
+}
+
+type Responses = Record<string, Response>;
+
+interface Response {
+  description?: string;
+  headers?: Record<string, object>;
+  readonly content?: Readonly<Record<string, { readonly schema?: { readonly $ref?: string } }>>;
+}
+
+/** What swagger says of an answer that no schema describes. */
+const UNSAID = "Default Response";
+const MEANING: Readonly<Record<string, string>> = {
+  200: "Done.",
+  202: "Accepted: the operation that `Location` names does it. The body is that operation.",
+};
+
+const header = (description: string) => ({ description, schema: { type: "string" } });
+const RETRY_AFTER = header("Seconds.");
+const LOCATION = header("The operation: `/api/v1/operations/{id}`.");
+
+/** Headers that every answer of a status has. */
+const HEADERS: Readonly<Record<string, Record<string, object>>> = {
+  202: { Location: LOCATION, "Operation-Location": LOCATION, "Retry-After": RETRY_AFTER },
+  401: { "WWW-Authenticate": header("How to authenticate, and what was wrong (RFC 6750 section 3).") },
+  403: { "WWW-Authenticate": header("The scopes that are needed (RFC 6750 section 3).") },
+  429: { "Retry-After": RETRY_AFTER },
+  503: { "Retry-After": RETRY_AFTER },
+};
+
+/** Says what is the same for all routes once: meanings and headers by status, and failures as components. */
+export function finishDocument<T extends object>(document: T): T {
+  const { paths = {}, components = {} } = document as Document;
+  const shared: Responses = {};
+  for (const item of Object.values(paths)) {
+    for (const { responses = {} } of Object.values(item)) {
+      for (const [status, response] of Object.entries(responses)) {
+        finish(status, response);
+        const name = nameOf(status, response);
+        if (name === null) continue;
+        shared[name] ??= response;
+        // A component's name stands for one answer; a route that answers otherwise keeps its own.
+        if (JSON.stringify(shared[name]) === JSON.stringify(response)) {
+          responses[status] = { $ref: `#/components/responses/${name}` } as Response;
+        }
+      }
+    }
+  }
+  components.responses = Object.fromEntries(Object.entries(shared).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return document;
+}
+
+function finish(status: string, response: Response): void {
+  if (response.description === UNSAID) response.description = MEANING[status] ?? UNSAID;
+  const headers = { ...HEADERS[status], ...response.headers };
+  if (Object.keys(headers).length > 0) response.headers = headers;
+}
+
+/** `Problem404` for a failure whose only schema is the component Problem; null for what is no shared failure. */
+function nameOf(status: string, { content = {} }: Response): string | null {
+  const [media, ...others] = Object.values(content);
+  const schema = media?.schema?.$ref?.split("/").at(-1);
+  return Number(status) >= 400 && others.length === 0 && schema !== undefined ? `${schema}${status}` : null;
+}
