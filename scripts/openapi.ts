@@ -51,7 +51,17 @@ export async function describeRoutes(): Promise<string> {
   const resourceServers = builtInResourceServers(publicUrl);
   const auth = { publicUrl, keys: noKeys, resourceServers, clock };
   const signals = noSignals;
-  const runtime = { config, databaseUrl: NOWHERE, logger, masterKey, prisma, db, signals, ledger, dispatcher };
+  const runtime = {
+    config,
+    databaseUrl: NOWHERE,
+    logger,
+    masterKey,
+    prisma,
+    db,
+    signals,
+    ledger,
+    dispatcher,
+  };
   const app = await buildApp({
     version: VERSION,
     logger,
@@ -106,9 +116,7 @@ function arrange(document: Node): Node {
 }
 
 function arrangeItem(item: Node): Node {
-  return Object.fromEntries(
-    Object.entries(item).sort(([a], [b]) => METHODS.indexOf(a) - METHODS.indexOf(b)),
-  );
+  return Object.fromEntries(Object.entries(item).sort(([a], [b]) => METHODS.indexOf(a) - METHODS.indexOf(b)));
 }
 
 function sorted(node: Node): [string, unknown][] {
@@ -118,7 +126,8 @@ function sorted(node: Node): [string, unknown][] {
 /** Where two documents differ, in words, one line each: nothing where they mean the same. */
 export function differences(file: unknown, routes: unknown, at = ""): string[] {
   if (isDeepStrictEqual(file, routes)) return [];
-  if (!isNode(file) || !isNode(routes)) return [`~ ${at}: ${brief(file)} in the file, ${brief(routes)} in the routes`];
+  if (!isNode(file) || !isNode(routes))
+    return [`~ ${at}: ${brief(file)} in the file, ${brief(routes)} in the routes`];
   return [...new Set([...Object.keys(file), ...Object.keys(routes)])].flatMap((key) => {
     const place = at === "" ? key : `${at} > ${key}`;
     if (!(key in file)) return [`+ ${place}: only in the routes`];

@@ -98,10 +98,9 @@ function failure(description: string, error: string) {
 
 const TOKEN_SCHEMA = {
   tags: ["tokens"],
-  summary: "Get an access token",
   description:
     "Exchanges a client id and secret for a bearer token (RFC 6749 section 4.4). Credentials go into the body or " +
-    "into HTTP Basic.",
+    "into HTTP Basic. Any other method is a 405 with `Allow: POST`.",
   security: [],
   body: {
     content: {
@@ -118,15 +117,17 @@ const TOKEN_SCHEMA = {
   },
 };
 
-const WRONG_METHOD_SCHEMA = {
-  tags: ["tokens"],
-  summary: "Not the way to get a token",
-  description: "Tokens are got with POST.",
-  security: [],
-  response: { 405: failure("Use POST.", "invalid_request") },
+/** One endpoint under two names: each is an operation of its own in the document. */
+const OPERATION: Readonly<Record<string, { operationId: string; summary: string }>> = {
+  [TOKEN_PATH]: { operationId: "getToken", summary: "Get an access token" },
+  [ALIAS_PATH]: {
+    operationId: "getOrganizationsToken",
+    summary: "Get an access token (another name of /oauth/token)",
+  },
 };
 
 const JWKS_SCHEMA = {
+  operationId: "getKeys",
   tags: ["tokens"],
   summary: "List the public keys of access tokens",
   description:
@@ -176,7 +177,7 @@ function addTokenRoutes(scope: FastifyInstance, path: string, { tokens }: OAuthO
   const config = { public: true } as const;
   scope.post<{ Body: TokenParameters | undefined }>(
     path,
-    { config, schema: TOKEN_SCHEMA, onRequest: forgetQuery },
+    { config, schema: { ...TOKEN_SCHEMA, ...OPERATION[path] }, onRequest: forgetQuery },
     (request, reply) => {
       const answerOn = tokens.accept(request.body ?? {}, request.raw);
       forbidStoring(reply);
@@ -188,9 +189,8 @@ function addTokenRoutes(scope: FastifyInstance, path: string, { tokens }: OAuthO
       answerOn(reply.raw);
     },
   );
-  scope.get(path, { config, schema: WRONG_METHOD_SCHEMA, onRequest: refuseMethod }, refuseMethod);
   scope.route({
-    method: ["PUT", "PATCH", "DELETE"],
+    method: ["GET", "PUT", "PATCH", "DELETE"],
     url: path,
     config,
     schema: { hide: true },

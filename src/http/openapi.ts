@@ -65,7 +65,8 @@ export const openapiPlugin = fp(
         const security = scopes === undefined ? [] : [{ oauth2: [...scopes] }, { bearer: [] }];
         return { schema: { ...schema, security } as typeof schema, url };
       },
-      transformObject: (document) => ("openapiObject" in document ? finishDocument(document.openapiObject) : {}),
+      transformObject: (document) =>
+        "openapiObject" in document ? finishDocument(document.openapiObject) : {},
     });
   },
   { name: "openapi" },

@@ -32,6 +32,7 @@ const SSL: ConfigProperty = {
   title: "TLS",
   properties: {
     mode: {
+      type: "string",
       enum: SSL_MODES,
       default: "prefer",
       description:

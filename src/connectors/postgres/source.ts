@@ -26,7 +26,9 @@ export function createSource(dialer: Dialer): SourceConnector {
 
     check: (config, context) =>
       withSession(dialer, config, context, async (session) => {
-        const [server] = await session.rows<{ version: string }>("SHOW server_version");
+        const [server] = await session.rows<{ version: string }>(
+          "SELECT current_setting('server_version') AS version",
+        );
         await assertSchemas(session, schemasOf(config));
         context.log("info", `PostgreSQL ${server?.version ?? ""}`);
       }),

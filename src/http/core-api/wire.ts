@@ -8,6 +8,42 @@ import { NullableTimestamp, Timestamp, Uuid } from "../schemas/common.js";
 const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
   Type.Union([schema, Type.Null()]);
 
+const OPERATION_EXAMPLE = {
+  id: "0199b3c4-6f2e-7c55-9d4b-2f6f1c1f7a10",
+  operationType: "sync",
+  status: "running",
+  done: false,
+  resource: {
+    type: "run",
+    id: "0199b3c4-6f2f-7a01-8c3d-4e5f60718293",
+    href: "/api/v1/job-runs/0199b3c4-6f2f-7a01-8c3d-4e5f60718293",
+  },
+  projectId: "0199b3c0-0a1b-7c2d-8e3f-405162738495",
+  progress: {
+    percent: 49,
+    message: "2500 rows copied",
+    rows: 2500,
+    bytes: 267_310,
+    streams: { customers: { rows: 2500, bytes: 267_310 } },
+  },
+  steps: [
+    {
+      name: "copy",
+      status: "running",
+      startedAt: "2026-11-22T10:15:30.120Z",
+      finishedAt: null,
+      message: null,
+    },
+  ],
+  result: null,
+  error: null,
+  createdAt: "2026-11-22T10:15:30.000Z",
+  startedAt: "2026-11-22T10:15:30.080Z",
+  finishedAt: null,
+  createdBy: { kind: "client", id: "0199b3c0-0a1b-7c2d-8e3f-405162738496", name: "administrator" },
+  nextOperationId: null,
+};
+
 export const OperationWire = Type.Object(
   {
     id: Uuid,
@@ -52,7 +88,7 @@ export const OperationWire = Type.Object(
     createdBy: Type.Object({ kind: Type.String(), id: Type.String(), name: Type.String() }),
     nextOperationId: nullable(Uuid),
   },
-  { $id: "Operation" },
+  { $id: "Operation", examples: [OPERATION_EXAMPLE] },
 );
 export type OperationWire = Static<typeof OperationWire>;
 
@@ -93,6 +129,40 @@ export function toOperationWire(operation: Operation): OperationWire {
   };
 }
 
+const JOB_EXAMPLE = {
+  id: "0199b3c4-1a2b-7c3d-8e4f-5a6b7c8d9e0f",
+  number: 1,
+  name: "customers to warehouse",
+  version: 0,
+  organizationId: "0199b3c0-0a1b-7c2d-8e3f-405162738494",
+  projectId: "0199b3c0-0a1b-7c2d-8e3f-405162738495",
+  execution: "ASYNCHRONOUS",
+  processing: "BATCH",
+  state: "FINISHED",
+  desiredState: "RUNNING",
+  jobGraph: {
+    vertices: [
+      {
+        name: "source",
+        type: "source",
+        sourceId: "0199b3c3-7d8e-7f90-a1b2-c3d4e5f60718",
+        streams: [{ name: "customers", syncMode: "full_refresh" }],
+      },
+      {
+        name: "destination",
+        type: "destination",
+        destinationId: "0199b3c3-9a0b-7c1d-8e2f-30415263748a",
+      },
+    ],
+    edges: [{ from: "source", to: "destination" }],
+  },
+  schedule: null,
+  tags: { createdUsing: "API", createdByUser: "administrator" },
+  currentOperationId: null,
+  createdAt: "2026-11-22T10:15:00.000Z",
+  updatedAt: "2026-11-22T10:15:00.000Z",
+};
+
 export const JobWire = Type.Object(
   {
     id: Uuid,
@@ -128,7 +198,7 @@ export const JobWire = Type.Object(
     createdAt: Timestamp,
     updatedAt: Timestamp,
   },
-  { $id: "Job" },
+  { $id: "Job", examples: [JOB_EXAMPLE] },
 );
 export type JobWire = Static<typeof JobWire>;
 

@@ -7,6 +7,7 @@ import type { Services } from "../services.js";
 import { linkNextPage } from "./paging.js";
 import { afterNumber, ItemParams, numberOf, ProjectParams } from "./params.js";
 import {
+  CONNECTION_EXAMPLES,
   ConfigBody,
   ConnectionBody,
   ConnectionWire,
@@ -18,6 +19,7 @@ import {
   toConnectionInput,
   toConnectionWire,
   toJobOfConnection,
+  withExample,
 } from "./wire.js";
 
 export interface ConnectionRoutesOptions {
@@ -56,7 +58,7 @@ export const connectionRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions
         summary: `Create a ${role}`,
         tags,
         params: ProjectParams,
-        body: ConnectionBody,
+        body: withExample(ConnectionBody, CONNECTION_EXAMPLES[role]),
         response: { 200: envelope(ConnectionWire), ...projectFailures(409) },
       },
     },
@@ -129,7 +131,7 @@ export const connectionRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions
           "A masked secret sent back keeps the stored one. Runs that have begun keep what they read.",
         tags,
         params: ItemParams,
-        body: ConnectionBody,
+        body: withExample(ConnectionBody, CONNECTION_EXAMPLES[role]),
         response: { 200: envelope(Echo), ...projectFailures(409) },
       },
     },

@@ -6,7 +6,16 @@ import { bodyAsQuery } from "../bodies.js";
 import type { Services } from "../services.js";
 import type { ConnectionRoutesOptions } from "./connections.js";
 import { ProjectParams } from "./params.js";
-import { ConfigBody, envelope, inForm, parseJsonField, projectFailures, TargetBody } from "./wire.js";
+import {
+  ConfigBody,
+  envelope,
+  inForm,
+  parseJsonField,
+  projectFailures,
+  TARGET_EXAMPLES,
+  TargetBody,
+  withExample,
+} from "./wire.js";
 
 const SpecRequest = Type.Object({
   type: Type.String({ maxLength: 100 }),
@@ -37,6 +46,7 @@ export const connectorRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions>
   const Title = role === "source" ? "Source" : "Destination";
   const tags = [path.slice(1)];
   const config = { scopes: ["connector:read"] } as const;
+  const { type, version } = TARGET_EXAMPLES[role];
   const SpecAnswer = envelope(
     Type.Object({
       type: Type.String(),
@@ -76,7 +86,7 @@ export const connectorRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions>
         summary: `What a ${role}'s configuration looks like`,
         tags,
         params: ProjectParams,
-        body: SpecRequest,
+        body: withExample(SpecRequest, { type, version }),
         response: { 200: SpecAnswer, ...projectFailures() },
       },
     },
@@ -120,7 +130,7 @@ export const connectorRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions>
         description: "Really connects, within 10 s. A failed connection is a 200 with FAILED and the reason.",
         tags,
         params: ProjectParams,
-        body: TargetBody,
+        body: withExample(TargetBody, TARGET_EXAMPLES[role]),
         response: {
           200: envelope(
             Type.Object({

@@ -9,6 +9,7 @@ import { linkNextPage } from "./paging.js";
 import { afterNumber, ItemParams, numberOf, ProjectParams } from "./params.js";
 import { selectedStreams } from "./streams.js";
 import {
+  CONNECTION_EXAMPLES,
   ConfigBody,
   ConnectionBody,
   envelope,
@@ -20,6 +21,7 @@ import {
   projectFailures,
   toConnectionInput,
   toJobWire,
+  withExample,
 } from "./wire.js";
 
 const JobBody = Type.Object({
@@ -35,8 +37,18 @@ const JobBody = Type.Object({
 
 const tags = ["jobs"];
 
+const JOB_EXAMPLE = {
+  name: "customers to warehouse",
+  source: CONNECTION_EXAMPLES.source,
+  destination: CONNECTION_EXAMPLES.destination,
+  frequency: "",
+  streams_config: { streams: [{ name: "customers", sync_mode: "full_refresh" }] },
+  activate: true,
+};
+
 const STARTED = {
-  description: "Accepted: poll the operation that `Operation-Location` names. `data` is null, as in the text.",
+  description:
+    "Accepted: poll the operation that `Operation-Location` names. `data` is null, as in the text.",
   headers: {
     Location: { type: "string", description: "The operation: `/api/v1/operations/{id}`." },
     "Operation-Location": { type: "string", description: "The same." },
@@ -71,7 +83,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
           "Source and destination inline: a name that exists with the same type, version and config is reused, an unknown one is created, any other difference is a 409.",
         tags,
         params: ProjectParams,
-        body: JobBody,
+        body: withExample(JobBody, JOB_EXAMPLE),
         response: { 200: envelope(ref(JobWire)), ...projectFailures(409) },
       },
     },
@@ -149,7 +161,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
         description: "A new version; runs that have begun keep theirs.",
         tags,
         params: ItemParams,
-        body: JobBody,
+        body: withExample(JobBody, JOB_EXAMPLE),
         response: { 200: envelope(ref(JobWire)), ...projectFailures(409) },
       },
     },

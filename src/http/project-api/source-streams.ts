@@ -4,7 +4,14 @@ import { bodyAsQuery } from "../bodies.js";
 import type { Services } from "../services.js";
 import { ProjectParams } from "./params.js";
 import { toStreamsConfig } from "./streams.js";
-import { envelope, parseJsonField, projectFailures, TargetBody } from "./wire.js";
+import {
+  envelope,
+  parseJsonField,
+  projectFailures,
+  TARGET_EXAMPLES,
+  TargetBody,
+  withExample,
+} from "./wire.js";
 
 const Answer = envelope(
   Type.Object({
@@ -37,7 +44,9 @@ export const sourceStreamRoutes: FastifyPluginAsyncTypebox<{ services: Services 
             "Really reads the source, within 10 s. GET takes the same in a JSON body or in the query.",
           tags: ["sources"],
           params: ProjectParams,
-          ...(method === "GET" ? { querystring: TargetBody } : { body: TargetBody }),
+          ...(method === "GET"
+            ? { querystring: TargetBody }
+            : { body: withExample(TargetBody, TARGET_EXAMPLES.source) }),
           response: { 200: Answer, ...projectFailures() },
         },
         handler: async ({ principal, params, query, body }) => {

@@ -68,6 +68,32 @@ export type ConnectionBody = Static<typeof ConnectionBody>;
 
 export const TargetBody = Type.Object({ type: TypeName, version: Version, config: ConfigBody });
 
+/** What connections of each role are configured with, for the document. */
+export const TARGET_EXAMPLES = {
+  source: { type: "file", version: "1.0.0", config: { path: "examples/customers.csv" } },
+  destination: {
+    type: "postgres",
+    version: "1.0.0",
+    config: {
+      host: "db.example.com",
+      port: 5432,
+      database: "warehouse",
+      username: "loader",
+      password: "correct horse battery staple",
+    },
+  },
+} as const;
+
+export const CONNECTION_EXAMPLES = {
+  source: { name: "customers file", ...TARGET_EXAMPLES.source },
+  destination: { name: "warehouse", ...TARGET_EXAMPLES.destination },
+} as const;
+
+/** A body with an example in the document; to types and validation it is the same. */
+export function withExample<T extends { readonly properties: object }>(schema: T, example: object): T {
+  return { ...schema, examples: [example] };
+}
+
 /** An object from an object or from JSON text; `path` names it in the error. */
 export function parseJsonField(value: unknown, path: string): { value: Config; form: "object" | "text" } {
   if (typeof value !== "string") return { value: value as Config, form: "object" };

@@ -58,7 +58,12 @@ function sample(dialect: Dialect, status: Status): object {
   const code = status === 403 ? "insufficient_scope" : codeOf(status);
   const error = new AppError(code, message, options);
   const requestId = "0199b3c4-8d10-7b3e-8f3a-5a3c0f6f2b11";
-  return dialect.fail({ error, status, requestId, path: "/api/v1/jobs/0199b3c4-1a2b-7c3d-8e4f-5a6b7c8d9e0f" });
+  return dialect.fail({
+    error,
+    status,
+    requestId,
+    path: "/api/v1/jobs/0199b3c4-1a2b-7c3d-8e4f-5a6b7c8d9e0f",
+  });
 }
 
 /** Error answers of a route, in the shape of its dialect. */
