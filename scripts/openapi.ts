@@ -8,13 +8,10 @@ import { isDeepStrictEqual } from "node:util";
 import type {} from "@fastify/swagger";
 import { pino } from "pino";
 import { parse, stringify } from "yaml";
-import { buildServices } from "../src/api.js";
+import { assembleAccess } from "../src/access.js";
+import { buildServices, limitsOf } from "../src/api.js";
 import { buildApp } from "../src/app.js";
-import { createAccessRecords } from "../src/auth/access-records.js";
 import type { SigningKeys } from "../src/auth/keys.js";
-import { builtInResourceServers } from "../src/auth/resource-servers.js";
-import { createTokenEndpoint } from "../src/auth/token-endpoint.js";
-import { TokenVerifier } from "../src/auth/verifier.js";
 import { loadConfig } from "../src/config.js";
 import { Dispatcher } from "../src/operations/dispatcher.js";
 import { Ledger } from "../src/operations/ledger.js";
@@ -39,17 +36,12 @@ type Node = Readonly<Record<string, unknown>>;
 export async function describeRoutes(): Promise<string> {
   const config = loadConfig({ LOG_LEVEL: "silent" }, join(import.meta.dirname, ".."));
   const logger = pino({ level: "silent" });
-  const clock = systemClock;
   const masterKey = new MasterKey(MasterKey.generate());
   const prisma = createPrisma(NOWHERE, 1);
   const db = new Database(NOWHERE, 1, logger);
   const ledger = new Ledger(db);
   const dispatcher = new Dispatcher(db, noQueue, logger);
   const waiters = new Waiters(db, noSignals);
-  const accessRecords = createAccessRecords({ sql: db, logger });
-  const { publicUrl } = config;
-  const resourceServers = builtInResourceServers(publicUrl);
-  const auth = { publicUrl, keys: noKeys, resourceServers, clock };
   const signals = noSignals;
   const runtime = {
     config,
@@ -62,23 +54,20 @@ export async function describeRoutes(): Promise<string> {
     ledger,
     dispatcher,
   };
+  const access = assembleAccess(runtime, noKeys, systemClock);
   const app = await buildApp({
     version: VERSION,
     logger,
-    clock,
     corsOrigins: config.corsOrigins,
-    services: buildServices(runtime, waiters),
-    keys: noKeys,
-    tokens: createTokenEndpoint({ ...auth, records: accessRecords, masterKey, logger }),
-    verifier: new TokenVerifier(auth),
-    accessRecords,
-    ready: async () => {},
+    services: buildServices(runtime, waiters, access),
+    access,
+    limits: limitsOf(config),
   });
   await app.ready();
   const document = arrange(app.swagger() as unknown as Node);
   await app.close();
   waiters.close();
-  accessRecords.close();
+  await access.close();
   await db.close();
   return stringify(document, { lineWidth: 110, aliasDuplicateObjects: false });
 }

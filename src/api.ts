@@ -1,12 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
-import { type AppDeps, buildApp } from "./app.js";
-import { createAccessRecords } from "./auth/access-records.js";
-import { openSigningKeys } from "./auth/keys.js";
-import { builtInResourceServers } from "./auth/resource-servers.js";
-import { createTokenEndpoint } from "./auth/token-endpoint.js";
-import { TokenVerifier } from "./auth/verifier.js";
+import { type Access, openAccess } from "./access.js";
+import { buildApp, type Limits } from "./app.js";
+import type { Config } from "./config.js";
 import { buildConnectors, catalogOf } from "./connectors/registry.js";
+import { AuditEvents } from "./domain/audit/events.js";
 import { Connections } from "./domain/connections/connections.js";
 import { Probes } from "./domain/connections/probe.js";
 import { Jobs } from "./domain/jobs/jobs.js";
@@ -16,7 +14,7 @@ import { Logs } from "./domain/runs/logs.js";
 import { Runs } from "./domain/runs/runs.js";
 import type { Services } from "./http/services.js";
 import { Waiters } from "./operations/waiters.js";
-import { systemClock } from "./platform/clock.js";
+import { buildPeople } from "./people.js";
 import type { Runtime } from "./runtime.js";
 import { VERSION } from "./version.js";
 
@@ -26,7 +24,11 @@ export interface ApiProcess {
 }
 
 /** The services that routes call. Connectors are there for their specs alone: only workers run them. */
-export function buildServices(runtime: Omit<Runtime, "close" | "queue">, waiters: Waiters): Services {
+export function buildServices(
+  runtime: Omit<Runtime, "close" | "queue">,
+  waiters: Waiters,
+  access: Pick<Access, "clock" | "counters">,
+): Services {
   const { config, prisma, db, ledger, dispatcher, masterKey } = runtime;
   const { filesRoot, outboundAllow } = config;
   const catalog = catalogOf(buildConnectors({ filesRoot, outboundAllow, forbidden: [] }));
@@ -41,43 +43,44 @@ export function buildServices(runtime: Omit<Runtime, "close" | "queue">, waiters
     runs: new Runs(prisma),
     logs: new Logs(prisma),
     ledger,
+    auditEvents: new AuditEvents(prisma),
+    ...buildPeople(runtime, access),
   };
 }
 
 /** Opens what the api needs and listens. */
 export async function startApi(runtime: Runtime): Promise<ApiProcess> {
-  const { config, logger, prisma, db, signals, masterKey } = runtime;
-  const clock = systemClock;
-  const { publicUrl } = config;
-  const keys = await openSigningKeys({ prisma, masterKey, clock, logger });
-  const records = createAccessRecords({ sql: db, logger });
-  const resourceServers = builtInResourceServers(publicUrl);
-  const verifier = new TokenVerifier({ publicUrl, keys, resourceServers, clock });
-  const tokens = createTokenEndpoint({ publicUrl, keys, records, resourceServers, masterKey, clock, logger });
+  const { config, logger, db, signals } = runtime;
+  const access = await openAccess(runtime);
   const waiters = new Waiters(db, signals);
-  const deps: AppDeps = {
+  const app = await buildApp({
     version: VERSION,
     logger,
-    clock,
     corsOrigins: config.corsOrigins,
-    services: buildServices(runtime, waiters),
-    keys,
-    tokens,
-    verifier,
-    accessRecords: records,
-    ready: async () => {
-      await db.run("SELECT 1");
-    },
-  };
-  const app = await buildApp(deps);
+    services: buildServices(runtime, waiters, access),
+    access,
+    limits: limitsOf(config),
+  });
   await listen(app, config);
   const stop = async (): Promise<void> => {
     waiters.close();
     await app.close();
-    keys.close();
-    records.close();
+    await access.close();
   };
   return { app, stop };
+}
+
+const MINUTE_MS = 60_000;
+
+/** The limits of the configuration, as policies with the names that stand in the headers. */
+export function limitsOf({ limits }: Config): Limits {
+  const perMinute = (name: string, quota: number) => ({ name, quota, windowMs: MINUTE_MS });
+  return {
+    requestsPerPrincipal: perMinute("requests", limits.requests),
+    failuresPerAddress: perMinute("failed-credentials", limits.failures),
+    tokensPerClient: perMinute("tokens-of-client", limits.tokensPerClient),
+    tokensPerAddress: perMinute("tokens-of-address", limits.tokensPerAddress),
+  };
 }
 
 /** Killed launchers leave an api that takes a moment to let the port go. */

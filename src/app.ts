@@ -1,39 +1,43 @@
 import cors from "@fastify/cors";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from "fastify";
-import type { AccessRecords } from "./auth/access-records.js";
-import type { SigningKeys } from "./auth/keys.js";
-import type { TokenEndpoint } from "./auth/token-endpoint.js";
-import type { TokenVerifier } from "./auth/verifier.js";
+import type { Access } from "./access.js";
 import { bodiesPlugin } from "./http/bodies.js";
+import type { CallerDeps } from "./http/callers.js";
 import { coreDialect } from "./http/core-api/dialect.js";
 import { coreApi } from "./http/core-api/routes.js";
+import type { Dialect } from "./http/dialect.js";
 import { errorsPlugin, sendFailure } from "./http/errors.js";
 import { guardPlugin } from "./http/guard.js";
 import { healthRoutes } from "./http/health.js";
 import { oauthPlugin } from "./http/oauth.js";
 import { openapiPlugin } from "./http/openapi.js";
 import { projectDialect } from "./http/project-api/dialect.js";
+import { peopleApi } from "./http/project-api/people.js";
 import { projectApi } from "./http/project-api/routes.js";
+import { type RatePolicy, rateLimitPlugin } from "./http/rate-limit.js";
 import { Problem } from "./http/schemas/common.js";
 import type { Services } from "./http/services.js";
+import { sessionAuthenticator, sessionPlugin } from "./http/session-auth.js";
 import { validationPlugin } from "./http/validation.js";
-import type { Clock } from "./platform/clock.js";
 import { newId } from "./platform/ids.js";
 import type { Logger } from "./platform/logger.js";
+
+/** How often things may be done (0: as often as one likes). */
+export interface Limits {
+  readonly requestsPerPrincipal: RatePolicy;
+  readonly failuresPerAddress: RatePolicy;
+  readonly tokensPerClient: RatePolicy;
+  readonly tokensPerAddress: RatePolicy;
+}
 
 /** Everything that the http side needs, made by others. */
 export interface AppDeps {
   readonly version: string;
   readonly logger: Logger;
-  readonly clock: Clock;
   readonly corsOrigins: readonly string[];
   readonly services: Services;
-  readonly keys: SigningKeys;
-  readonly tokens: TokenEndpoint;
-  readonly verifier: TokenVerifier;
-  readonly accessRecords: AccessRecords;
-  /** Rejects while requests cannot be answered. */
-  readonly ready: () => Promise<void>;
+  readonly access: Access;
+  readonly limits: Limits;
 }
 
 const BODY_LIMIT = 1024 * 1024;
@@ -75,15 +79,48 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     credentials: true,
   });
   await app.register(openapiPlugin, { version: deps.version });
-  await app.register(guardPlugin, {
-    verifier: deps.verifier,
-    accessRecords: deps.accessRecords,
-    clock: deps.clock,
+  const { access, limits, services } = deps;
+  await app.register(sessionPlugin);
+  await app.register(guardPlugin, guardOptions(access, limits, sessionsOf(services, access)));
+  await app.register(rateLimitPlugin, {
+    requests: limits.requestsPerPrincipal,
+    local: access.localCounters,
+    clock: access.clock,
   });
-  await app.register(oauthPlugin, { tokens: deps.tokens, keys: deps.keys });
-  await app.register(healthRoutes, { ready: deps.ready });
-  const { services } = deps;
+  await app.register(oauthPlugin, access);
+  await app.register(healthRoutes, { ready: () => access.ready() });
   await app.register(coreApi, { prefix: "/api/v1", services });
+  await app.register(peopleApi, { services });
   await app.register(projectApi, { prefix: "/api/v1/project/:projectid", services });
   return app;
+}
+
+/** What the guard asks of the rest. */
+export function guardOptions(
+  access: Access,
+  { failuresPerAddress }: Limits,
+  sessions: CallerDeps["sessions"],
+): CallerDeps {
+  return {
+    ...access,
+    accessRecords: access.records,
+    sessions,
+    failures: failuresPerAddress,
+    dialectOf: dialectNameOf,
+  };
+}
+
+/** Who a session cookie stands for; what another site's page tries in somebody's name is written down. */
+function sessionsOf({ sessions, browser }: Services, { audit }: Access): CallerDeps["sessions"] {
+  return sessionAuthenticator({
+    sessions,
+    origins: browser.origins,
+    dialectOf: dialectNameOf,
+    refused: (principal, { message }) =>
+      audit.note(principal, { action: "request.denied", outcome: "denied", details: { reason: message } }),
+  });
+}
+
+function dialectNameOf(path: string): Dialect["name"] | null {
+  return DIALECTS.find((dialect) => dialect.owns(path))?.name ?? null;
 }

@@ -10,14 +10,18 @@ const STABLE_MS = 30_000;
 
 type Env = Readonly<Record<string, string | undefined>>;
 
+/** Starting the child again would not help. */
+export class HopelessError extends Error {}
+
 /** One role as a child process, started again with back-off when it dies. */
 export class Child {
   readonly #role: "api" | "worker";
-  readonly #env: Env;
   readonly #logger: Logger;
+  #env: Env;
   #process: ChildProcess | null = null;
   #restart: NodeJS.Timeout | null = null;
   #backoffMs = FIRST_BACKOFF_MS;
+  #wasReady = false;
   #stopping = false;
 
   constructor(role: "api" | "worker", env: Env, logger: Logger) {
@@ -26,8 +30,10 @@ export class Child {
     this.#logger = logger;
   }
 
-  /** Resolves when the child is ready for the first time; rejects when starting it again would not help. */
+  /** Resolves when the child is ready for the first time; rejects with a HopelessError where it never will be. */
   start(): Promise<void> {
+    // Whatever ends this process, nothing of it stays.
+    process.once("exit", () => this.#process?.kill("SIGKILL"));
     return new Promise((resolve, reject) => this.#spawn(resolve, reject));
   }
 
@@ -39,20 +45,37 @@ export class Child {
       detached: true,
     });
     this.#process = child;
-    child.on("message", () => ready());
-    child.on("exit", (code, signal) => {
+    const ended = (code: number | null, reason: string | null): void => {
       this.#process = null;
       if (this.#stopping) return;
-      if (code === EXIT.config)
-        return hopeless(new Error(`the ${this.#role} cannot start; its message stands above`));
+      // Once it has run, what is in its way now may go away again.
+      if (code === EXIT.config && !this.#wasReady) {
+        hopeless(new HopelessError(`the ${this.#role} cannot start; its message stands above`));
+        return;
+      }
       if (Date.now() - startedAt > STABLE_MS) this.#backoffMs = FIRST_BACKOFF_MS;
       this.#logger.error(
-        { role: this.#role, code, signal, backoffMs: this.#backoffMs },
+        { role: this.#role, code, reason, backoffMs: this.#backoffMs },
         "a child has died: starting it again",
       );
       this.#restart = setTimeout(() => this.#spawn(ready, hopeless), this.#backoffMs);
       this.#backoffMs = Math.min(this.#backoffMs * 2, LONGEST_BACKOFF_MS);
+    };
+    child.once("message", () => {
+      this.#wasReady = true;
+      ready();
     });
+    child.once("exit", ended);
+    child.on("error", (error) => {
+      // Where it could not even be started (no memory, too many processes) there is no "exit".
+      if (child.pid === undefined) ended(null, error.message);
+    });
+  }
+
+  /** Starts the child again, with other settings. */
+  restartWith(env: Env): void {
+    this.#env = { ...this.#env, ...env };
+    this.#process?.kill("SIGTERM");
   }
 
   /** Asks the child to stop and waits for it; it ends by force when its own limit has passed. */
@@ -60,7 +83,7 @@ export class Child {
     this.#stopping = true;
     if (this.#restart !== null) clearTimeout(this.#restart);
     const child = this.#process;
-    if (child === null) return;
+    if (child?.pid === undefined) return;
     const gone = new Promise((resolve) => child.once("exit", resolve));
     child.kill("SIGTERM");
     await gone;

@@ -25,16 +25,36 @@ export interface Config {
   /** What the file connector may see; absolute. */
   readonly filesRoot: string;
   readonly corsOrigins: readonly string[];
+  /** Whether people other than the first may sign up by themselves. */
+  readonly allowSignUp: boolean;
+  /** SameSite of the session cookie. */
+  readonly sessionSameSite: "lax" | "strict" | "none";
+  /** From login to the end of a session, whatever happens. */
+  readonly sessionLifetimeMs: number;
+  /** How long a session lives without any request. */
+  readonly sessionIdleMs: number;
   readonly bootstrapClientId: string | null;
   readonly bootstrapClientSecret: string | null;
   /** Networks in CIDR form, or `loopback`, `private`, that connectors may reach besides public addresses. */
   readonly outboundAllow: readonly string[];
+  /** Per minute; 0: no limit. */
+  readonly limits: {
+    readonly requests: number;
+    readonly failures: number;
+    readonly tokensPerClient: number;
+    readonly tokensPerAddress: number;
+  };
+  /** Days that audit events are kept. */
+  readonly auditRetentionDays: number;
   readonly logLevel: string;
   readonly workerConcurrency: number;
   readonly timing: Timing;
 }
 
+const HOUR_MS = 3_600_000;
 const nonEmpty = { type: "string", minLength: 1 } as const;
+const quota = { type: "integer", minimum: 0, maximum: 10_000_000 } as const;
+const hours = { type: "integer", minimum: 1, maximum: 8_760 } as const;
 const milliseconds = { type: "integer", minimum: 50, maximum: 600_000 } as const;
 
 const SCHEMA = {
@@ -49,10 +69,19 @@ const SCHEMA = {
     GATEHOUSE_HOME: { ...nonEmpty, default: ".gatehouse" },
     FILES_ROOT: nonEmpty,
     CORS_ORIGINS: { type: "string", default: "http://localhost:8000" },
+    ALLOW_SIGNUP: { type: "boolean", default: false },
+    SESSION_SAMESITE: { enum: ["lax", "strict", "none"], default: "lax" },
+    SESSION_LIFETIME_HOURS: { ...hours, default: 14 * 24 },
+    SESSION_IDLE_HOURS: { ...hours, default: 24 },
     BOOTSTRAP_CLIENT_ID: { type: "string", pattern: "^[A-Za-z0-9._~-]{3,128}$" },
     BOOTSTRAP_CLIENT_SECRET: { type: "string", minLength: 32, maxLength: 256 },
     OUTBOUND_ALLOW: { type: "string" },
     LOG_LEVEL: { enum: ["trace", "debug", "info", "warn", "error", "fatal", "silent"], default: "info" },
+    RATE_LIMIT_REQUESTS: { ...quota, default: 6_000 },
+    RATE_LIMIT_FAILURES: { ...quota, default: 120 },
+    RATE_LIMIT_TOKENS_PER_CLIENT: { ...quota, default: 600 },
+    RATE_LIMIT_TOKENS_PER_ADDRESS: { ...quota, default: 3_000 },
+    AUDIT_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 365 },
     WORKER_CONCURRENCY: { type: "integer", minimum: 1, maximum: 256, default: 8 },
     GATEHOUSE_LEASE_MS: { ...milliseconds, default: 6_000 },
     GATEHOUSE_HEARTBEAT_MS: { ...milliseconds, default: 1_500 },
@@ -66,6 +95,10 @@ const WANTED: Readonly<Record<string, string>> = {
   PUBLIC_URL: "an absolute http or https URL",
   DATABASE_URL: "postgresql://user:password@host:port/database",
   REDIS_URL: "redis://host:port or rediss://host:port",
+  ALLOW_SIGNUP: "true or false",
+  SESSION_SAMESITE: "lax, strict or none",
+  SESSION_LIFETIME_HOURS: "a number of hours from 1 to 8760",
+  SESSION_IDLE_HOURS: "a number of hours from 1 to 8760",
   BOOTSTRAP_CLIENT_ID: "3 to 128 of the characters A-Z a-z 0-9 . _ ~ -",
   BOOTSTRAP_CLIENT_SECRET: "at least 32 characters, at most 256 (openssl rand -base64 32)",
   LOG_LEVEL: "trace, debug, info, warn, error, fatal or silent",
@@ -84,10 +117,19 @@ interface Settings {
   readonly GATEHOUSE_HOME: string;
   readonly FILES_ROOT?: string;
   readonly CORS_ORIGINS: string;
+  readonly ALLOW_SIGNUP: boolean;
+  readonly SESSION_SAMESITE: Config["sessionSameSite"];
+  readonly SESSION_LIFETIME_HOURS: number;
+  readonly SESSION_IDLE_HOURS: number;
   readonly BOOTSTRAP_CLIENT_ID?: string;
   readonly BOOTSTRAP_CLIENT_SECRET?: string;
   readonly OUTBOUND_ALLOW?: string;
   readonly LOG_LEVEL: string;
+  readonly RATE_LIMIT_REQUESTS: number;
+  readonly RATE_LIMIT_FAILURES: number;
+  readonly RATE_LIMIT_TOKENS_PER_CLIENT: number;
+  readonly RATE_LIMIT_TOKENS_PER_ADDRESS: number;
+  readonly AUDIT_RETENTION_DAYS: number;
   readonly WORKER_CONCURRENCY: number;
   readonly GATEHOUSE_LEASE_MS: number;
   readonly GATEHOUSE_HEARTBEAT_MS: number;
@@ -128,6 +170,9 @@ export function loadConfig(env: Env, cwd: string): Config {
   if ((settings.BOOTSTRAP_CLIENT_ID === undefined) !== (settings.BOOTSTRAP_CLIENT_SECRET === undefined)) {
     faults.push("BOOTSTRAP_CLIENT_ID and BOOTSTRAP_CLIENT_SECRET must be set together");
   }
+  if (settings.SESSION_SAMESITE === "none" && !settings.PUBLIC_URL?.startsWith("https:")) {
+    faults.push("SESSION_SAMESITE none needs a PUBLIC_URL with https: browsers drop such cookies elsewhere");
+  }
   if (settings.GATEHOUSE_HEARTBEAT_MS * 2 > settings.GATEHOUSE_LEASE_MS) {
     faults.push("GATEHOUSE_HEARTBEAT_MS must be at most half of GATEHOUSE_LEASE_MS");
   }
@@ -149,11 +194,22 @@ function toConfig(settings: Settings, cwd: string): Config {
     home,
     filesRoot: settings.FILES_ROOT === undefined ? resolve(home, "files") : absolute(settings.FILES_ROOT),
     corsOrigins: list(settings.CORS_ORIGINS),
+    allowSignUp: settings.ALLOW_SIGNUP,
+    sessionSameSite: settings.SESSION_SAMESITE,
+    sessionLifetimeMs: settings.SESSION_LIFETIME_HOURS * HOUR_MS,
+    sessionIdleMs: settings.SESSION_IDLE_HOURS * HOUR_MS,
     bootstrapClientId: settings.BOOTSTRAP_CLIENT_ID ?? null,
     bootstrapClientSecret: settings.BOOTSTRAP_CLIENT_SECRET ?? null,
     // One machine alone: the stores of its user are on it. Anywhere else the operator says so.
     outboundAllow:
       settings.OUTBOUND_ALLOW === undefined ? (embedded ? ["loopback"] : []) : list(settings.OUTBOUND_ALLOW),
+    limits: Object.freeze({
+      requests: settings.RATE_LIMIT_REQUESTS,
+      failures: settings.RATE_LIMIT_FAILURES,
+      tokensPerClient: settings.RATE_LIMIT_TOKENS_PER_CLIENT,
+      tokensPerAddress: settings.RATE_LIMIT_TOKENS_PER_ADDRESS,
+    }),
+    auditRetentionDays: settings.AUDIT_RETENTION_DAYS,
     logLevel: settings.LOG_LEVEL,
     workerConcurrency: settings.WORKER_CONCURRENCY,
     timing: Object.freeze({

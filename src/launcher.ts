@@ -1,13 +1,14 @@
 import { mkdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import { Child, LONGEST_BACKOFF_MS } from "./child.js";
+import { Child, HopelessError, LONGEST_BACKOFF_MS } from "./child.js";
 import type { Config } from "./config.js";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "./embedded/postgres.js";
 import { MasterKey } from "./platform/crypto.js";
+import { messageOf } from "./platform/errors.js";
 import { createLogger, type Logger } from "./platform/logger.js";
 import { masterKeyMaterial, prepareDatabase } from "./prepare.js";
 import { tellFirstCredentials } from "./role.js";
-import { stopOnSignals } from "./shutdown.js";
+import { EXIT, stopOnSignals } from "./shutdown.js";
 
 const STOP_LIMIT_MS = 45_000;
 
@@ -21,8 +22,15 @@ export async function runAll(config: Config, env: Env): Promise<void> {
   await mkdir(config.home, { recursive: true });
   await mkdir(config.filesRoot, { recursive: true });
   const launcher = new Launcher(config, env, createLogger(config.logLevel, "launcher"));
-  stopOnSignals((reason) => launcher.stop(reason), STOP_LIMIT_MS);
-  await launcher.start();
+  const begin = stopOnSignals((reason) => launcher.stop(reason), STOP_LIMIT_MS);
+  try {
+    await launcher.start();
+  } catch (error) {
+    // Whatever a stop breaks off fails.
+    if (launcher.stopping) return;
+    console.error(`gatehouse: ${messageOf(error)}`);
+    begin("the start has failed", error instanceof HopelessError ? EXIT.config : EXIT.failed);
+  }
 }
 
 class Launcher {
@@ -30,13 +38,17 @@ class Launcher {
   readonly #env: Env;
   readonly #logger: Logger;
   #children: readonly Child[] = [];
-  #database: EmbeddedPostgres | null = null;
+  #database: Promise<EmbeddedPostgres> | null = null;
   #stopping = false;
 
   constructor(config: Config, env: Env, logger: Logger) {
     this.#config = config;
     this.#env = env;
     this.#logger = logger;
+  }
+
+  get stopping(): boolean {
+    return this.#stopping;
   }
 
   async start(): Promise<void> {
@@ -64,23 +76,22 @@ class Launcher {
   }
 
   async #openDatabase(): Promise<string> {
-    const server = await startEmbeddedPostgres({
+    this.#database = startEmbeddedPostgres({
       home: this.#config.home,
       log: (line) => this.#logger.info(line),
     });
-    this.#database = server;
-    void server.exited.then((exit) => this.#reopenDatabase(exit));
-    // A stop that came while it started did not see it.
-    if (this.#stopping) await server.stop();
+    const server = await this.#database;
+    void server.exited.then((exit) => this.#reopenDatabase(exit, server.url));
     return server.url;
   }
 
-  /** A server that died is started again, on its port: the children find it by themselves. */
-  async #reopenDatabase(exit: object): Promise<void> {
+  /** A server that died is started again, on its port if that is free: then the children find it by themselves. */
+  async #reopenDatabase(exit: object, formerUrl: string): Promise<void> {
     while (!this.#stopping) {
       this.#logger.error(exit, "the embedded database has died: starting it again");
       try {
-        await this.#openDatabase();
+        const url = await this.#openDatabase();
+        if (url !== formerUrl) for (const child of this.#children) child.restartWith({ DATABASE_URL: url });
         return;
       } catch (error) {
         this.#logger.error({ err: error }, "the embedded database could not be started");
@@ -94,7 +105,9 @@ class Launcher {
     this.#stopping = true;
     this.#logger.info({ reason }, "stopping");
     for (const child of this.#children) await child.stop();
-    await this.#database?.stop();
+    // One that is just being started is stopped too, as soon as it can be.
+    const server = await this.#database?.catch(() => null);
+    await server?.stop();
     this.#logger.info("stopped");
   }
 }

@@ -3,6 +3,7 @@ import { link, mkdir, open, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type BootstrapCredentials, bootstrap } from "./auth/bootstrap.js";
 import type { Config } from "./config.js";
+import { ensureBootstrapToken } from "./domain/people/bootstrap-token.js";
 import { migrateQueue } from "./operations/queue.js";
 import { MasterKey } from "./platform/crypto.js";
 import { migrate } from "./platform/migrate.js";
@@ -39,15 +40,19 @@ async function writeOnce(file: string, content: string): Promise<void> {
   await rm(temporary, { force: true });
 }
 
+/** What the operator is told at the first start, once: only hashes are kept. */
+export type FirstCredential = BootstrapCredentials | { readonly bootstrapToken: string };
+
 /**
  * Brings the database up to date and makes what an empty installation needs. Safe in several processes at once.
- * @param announce tells the operator the first credentials
+ * @param announce tells the operator the first credentials: the administrator's client, and the token of the first
+ * sign-up
  */
 export async function prepareDatabase(
   config: Config,
   databaseUrl: string,
   masterKey: MasterKey,
-  announce: (credentials: BootstrapCredentials) => void,
+  announce: (credential: FirstCredential) => void,
 ): Promise<void> {
   await migrate(databaseUrl, MIGRATIONS);
   if (config.redisUrl === null) await migrateQueue(databaseUrl);
@@ -58,6 +63,7 @@ export async function prepareDatabase(
       clientSecret: config.bootstrapClientSecret,
       announce,
     });
+    await ensureBootstrapToken(prisma, masterKey, (bootstrapToken) => announce({ bootstrapToken }));
   } finally {
     await prisma.$disconnect();
   }

@@ -2,9 +2,9 @@ import { startApi } from "./api.js";
 import type { Config } from "./config.js";
 import { MasterKey } from "./platform/crypto.js";
 import { createLogger } from "./platform/logger.js";
-import { masterKeyMaterial, prepareDatabase } from "./prepare.js";
+import { type FirstCredential, masterKeyMaterial, prepareDatabase } from "./prepare.js";
 import { openRuntime } from "./runtime.js";
-import { EXIT, stopOnSignals } from "./shutdown.js";
+import { EXIT, type Stop, stopOnSignals } from "./shutdown.js";
 import { startWorker } from "./worker.js";
 
 const STOP_LIMIT_MS = 30_000;
@@ -19,6 +19,14 @@ export async function runRole(config: Config, role: "api" | "worker"): Promise<v
     );
   }
   const launched = process.send !== undefined;
+  // Until there is something to stop in order.
+  let begin: Stop = () => process.exit(EXIT.failed);
+  if (launched) {
+    process.once("disconnect", () => {
+      setTimeout(() => process.exit(EXIT.failed), ORPHAN_LIMIT_MS).unref();
+      begin("the launcher is gone");
+    });
+  }
   const logger = createLogger(config.logLevel, role);
   const masterKey = new MasterKey(await masterKeyMaterial(config));
   // The launcher has done it for its children.
@@ -26,34 +34,31 @@ export async function runRole(config: Config, role: "api" | "worker"): Promise<v
   const runtime = await openRuntime(config, config.databaseUrl, masterKey, logger);
   const running =
     role === "api" ? await startApi(runtime).catch(explainListening(config)) : await startWorker(runtime);
-  const begin = stopOnSignals(async (reason) => {
+  begin = stopOnSignals(async (reason) => {
     logger.info({ reason }, "stopping");
     await running.stop();
     await runtime.close();
     logger.info("stopped");
   }, STOP_LIMIT_MS);
-  if (launched) {
-    process.on("disconnect", () => {
-      setTimeout(() => process.exit(EXIT.failed), ORPHAN_LIMIT_MS).unref();
-      begin("the launcher is gone");
-    });
-    process.send?.({ ready: role });
-  }
+  process.send?.({ ready: role });
 }
 
-/** Prints the administrator's credentials, once: only their hash is kept. */
-export function tellFirstCredentials({
-  clientId,
-  clientSecret,
-}: {
-  clientId: string;
-  clientSecret: string;
-}): void {
+/** Prints first credentials, once: only their hashes are kept. */
+export function tellFirstCredentials(credential: FirstCredential): void {
+  if ("bootstrapToken" in credential) {
+    console.log(`
+  The first person to sign up owns this installation: from this machine, or from anywhere with this token
+  (as bootstrap_token of POST /signup; shown this once):
+
+    BOOTSTRAP_TOKEN=${credential.bootstrapToken}
+`);
+    return;
+  }
   console.log(`
   First credentials, shown this once (only a hash is kept):
 
-    CLIENT_ID=${clientId}
-    CLIENT_SECRET=${clientSecret}
+    CLIENT_ID=${credential.clientId}
+    CLIENT_SECRET=${credential.clientSecret}
 `);
 }
 

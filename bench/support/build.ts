@@ -14,7 +14,15 @@ const OUT = resolve("node_modules/.cache/gatehouse-bench");
 export async function build(): Promise<string> {
   const compiler = spawn(
     process.execPath,
-    [resolve("node_modules/typescript/bin/tsc"), "-p", "tsconfig.check.json", "--noEmit", "false", "--outDir", OUT],
+    [
+      resolve("node_modules/typescript/bin/tsc"),
+      "-p",
+      "tsconfig.check.json",
+      "--noEmit",
+      "false",
+      "--outDir",
+      OUT,
+    ],
     { stdio: ["ignore", "ignore", "inherit"] },
   );
   // Type errors do not stop it from writing; they are the type checker's business, not a benchmark's.

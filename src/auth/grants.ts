@@ -1,5 +1,5 @@
 import type { ResourceServer } from "./resource-servers.js";
-import { expandScopes, isScope, nameScopes, SERVICE, type Scope } from "./scopes.js";
+import { expandScopes, isScope, nameScopes, type Scope, SERVICE } from "./scopes.js";
 
 /** What a token request comes to: the scopes of the token, or the names that it asked for beyond the grant. */
 export type Granted = { readonly scope: string } | { readonly refused: readonly string[] };

@@ -198,8 +198,7 @@ function finishResponse() {
       ctx.remove(exposed);
     }
     // RFC 6749 section 5.2: with 401 goes the scheme that would do.
-    if (ctx.status === 401 && !ctx.response.get("WWW-Authenticate"))
-      ctx.set("WWW-Authenticate", challenge);
+    if (ctx.status === 401 && !ctx.response.get("WWW-Authenticate")) ctx.set("WWW-Authenticate", challenge);
   };
 }
 

@@ -4,6 +4,7 @@ import { AppError, type FieldError, notFound } from "../platform/errors.js";
 import { isDatabaseAway } from "../platform/sql.js";
 import { type Dialect, dialectOf } from "./dialect.js";
 import { codeOf, STATUS } from "./status.js";
+import { pathOfPart } from "./validation.js";
 
 export interface ErrorsOptions {
   /** In order: the first that owns a path shapes its errors, the last one everything else. */
@@ -58,6 +59,12 @@ interface ValidationFault {
   readonly params: Readonly<Record<string, unknown>>;
 }
 
+/** What to do about failures that the framework only names. */
+const ADVICE: Readonly<Record<number, string>> = {
+  413: "the body is larger than 1 MiB: send less at once",
+  415: "the content type is not supported: send application/json",
+};
+
 function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown;
   if (isDatabaseAway(thrown)) {
@@ -67,7 +74,7 @@ function toAppError(thrown: unknown): AppError {
   if (error.validation !== undefined)
     return invalidInput(error.validation, error.validationContext ?? "body");
   const status = error.statusCode ?? 500;
-  if (status >= 400 && status < 500) return new AppError(codeOf(status), error.message);
+  if (status >= 400 && status < 500) return new AppError(codeOf(status), ADVICE[status] ?? error.message);
   return new AppError("internal", "Internal server error");
 }
 
@@ -81,7 +88,7 @@ function toFieldError(
   { instancePath, keyword, message, params }: ValidationFault,
   context: string,
 ): FieldError {
-  const base = context === "body" ? instancePath : `/${context}${instancePath}`;
+  const base = `${pathOfPart(context)}${instancePath}`;
   if (keyword === "required") return { path: `${base}/${params["missingProperty"]}`, message: "is required" };
   if (keyword === "additionalProperties") {
     return { path: `${base}/${params["additionalProperty"]}`, message: "is not a field of this request" };

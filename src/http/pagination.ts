@@ -12,6 +12,9 @@ export const PageQuery = {
   cursor: Type.Optional(Type.String({ maxLength: 200, description: "From the page before." })),
 };
 
+/** The shape of a cursor of things that are listed by id. */
+export const ID_POSITION = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 /** A cursor says where the next page begins; clients treat it as opaque. */
 export function encodeCursor(position: string | number | bigint): string {
   return Buffer.from(String(position)).toString("base64url");

@@ -1,12 +1,16 @@
+import type { AuditEvents } from "../domain/audit/events.js";
 import type { ConnectorCatalog } from "../domain/connections/config.js";
 import type { Connections } from "../domain/connections/connections.js";
 import type { Probes } from "../domain/connections/probe.js";
 import type { Jobs } from "../domain/jobs/jobs.js";
 import type { Syncs } from "../domain/jobs/sync.js";
+import type { People } from "../domain/people/people.js";
+import type { Sessions } from "../domain/people/sessions.js";
 import type { Projects } from "../domain/projects/projects.js";
 import type { Logs } from "../domain/runs/logs.js";
 import type { Runs } from "../domain/runs/runs.js";
 import type { Ledger } from "../operations/ledger.js";
+import type { BrowserSettings } from "./session-auth.js";
 
 /** What routes may call. */
 export interface Services {
@@ -19,4 +23,8 @@ export interface Services {
   readonly runs: Runs;
   readonly logs: Logs;
   readonly ledger: Ledger;
+  readonly auditEvents: AuditEvents;
+  readonly people: People;
+  readonly sessions: Sessions;
+  readonly browser: BrowserSettings;
 }

@@ -4,18 +4,28 @@ import type { OperationQueue } from "./queue.js";
 
 /** Sent again after this when nobody has claimed it: the queue was wiped, or the sender died in between. */
 const RESEND_MS = 3_000;
-const BATCH = 500;
+/**
+ * So many of those that wait are in the queue at once, the most urgent ones. Sending again costs the same
+ * however many wait behind them.
+ */
+const WINDOW = 500;
+
+const NOBODYS = `status IN ('pending', 'running', 'cancelling')
+             AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())`;
 
 const DUE = {
   name: "operations_due",
-  text: `WITH due AS (
-           SELECT id FROM operations
-           WHERE status IN ('pending', 'running', 'cancelling')
-             AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
+  text: `WITH head AS (
+           SELECT id AS head_id FROM operations WHERE ${NOBODYS} ORDER BY priority, id LIMIT $2),
+         due AS (
+           SELECT id AS due_id FROM operations JOIN head ON id = head_id
+           WHERE ${NOBODYS}
              AND (dispatched_at IS NULL OR dispatched_at < clock_timestamp() - $1 * interval '1 millisecond')
-           ORDER BY priority, id LIMIT $2 FOR UPDATE SKIP LOCKED)
-         UPDATE operations SET dispatched_at = clock_timestamp() FROM due WHERE operations.id = due.id
-         RETURNING operations.id, operations.priority`,
+           FOR UPDATE OF operations SKIP LOCKED),
+         marked AS (
+           UPDATE operations SET dispatched_at = clock_timestamp() FROM due WHERE id = due_id
+           RETURNING id, priority)
+         SELECT id, priority FROM marked ORDER BY priority, id`,
 };
 
 /**
@@ -45,24 +55,23 @@ export class Dispatcher {
       this.#again = true;
       return this.#running;
     }
-    this.#running = this.#untilDone().finally(() => {
-      this.#running = null;
-    });
+    this.#running = this.#untilDone();
     return this.#running;
   }
 
   async #untilDone(): Promise<void> {
-    do {
-      this.#again = false;
-      try {
-        const due = await this.#db.rows<{ id: string; priority: number }>(DUE, [RESEND_MS, BATCH]);
+    try {
+      do {
+        this.#again = false;
+        const due = await this.#db.rows<{ id: string; priority: number }>(DUE, [RESEND_MS, WINDOW]);
         if (due.length > 0) await this.#queue.send(due);
-        if (due.length === BATCH) this.#again = true;
-      } catch (error) {
-        this.#logger.warn({ err: error }, "operations could not be sent; the next sweep tries again");
-        return;
-      }
-    } while (this.#again);
+      } while (this.#again);
+    } catch (error) {
+      this.#logger.warn({ err: error }, "operations could not be sent; a later sweep tries again");
+    } finally {
+      // In the same breath as the last look at #again: else a call in between would be folded into nothing.
+      this.#running = null;
+    }
   }
 
   /** Sweeps from time to time, until `stop`. */

@@ -1,6 +1,6 @@
 import { conflict } from "../platform/errors.js";
 import { newId } from "../platform/ids.js";
-import type { Database, Sql } from "../platform/sql.js";
+import { type Database, type Sql, toJsonb } from "../platform/sql.js";
 import { CATALOG, type OperationType } from "./catalog.js";
 import type {
   ClaimedOperation,
@@ -72,7 +72,9 @@ const UNLOCK = { name: "operation_unlock", text: "DELETE FROM operation_locks WH
 
 const HAND_OVER = {
   name: "operation_hand_over",
-  text: `UPDATE operations SET lease_expires_at = NULL, leased_by = NULL, dispatched_at = NULL WHERE ${MINE}`,
+  text: `UPDATE operations SET leased_by = NULL, dispatched_at = NULL,
+           lease_expires_at = CASE WHEN $3 > 0 THEN clock_timestamp() + $3 * interval '1 millisecond' END
+         WHERE ${MINE}`,
 };
 
 const READ = {
@@ -147,20 +149,21 @@ export class Ledger {
       request.operationType,
       request.resource.type,
       request.resource.id,
-      JSON.stringify(request.payload),
+      toJsonb(request.payload),
       request.payloadSecrets ?? null,
       kind.priority,
       kind.maxAttempts,
       kind.timeoutSeconds,
-      JSON.stringify(request.createdBy),
+      toJsonb(request.createdBy),
     ]);
     if (operation === undefined) throw new Error("an insert returned no row");
     await this.#lock(tx, id, request.locks);
     return operation;
   }
 
-  async #lock(tx: Sql, operationId: string, locks: readonly LockTarget[]): Promise<void> {
-    if (locks.length === 0) return;
+  async #lock(tx: Sql, operationId: string, wanted: readonly LockTarget[]): Promise<void> {
+    if (wanted.length === 0) return;
+    const locks = [...new Map(wanted.map((lock) => [`${lock.type}:${lock.id}`, lock])).values()];
     const types = locks.map((lock) => lock.type);
     const ids = locks.map((lock) => lock.id);
     if ((await tx.run(LOCK, [types, ids, operationId])) === locks.length) return;
@@ -190,12 +193,11 @@ export class Ledger {
   }
 
   async recordProgress(id: string, attempt: number, progress: Progress): Promise<void> {
-    if ((await this.#db.run(PROGRESS, [id, attempt, JSON.stringify(progress)])) === 0)
-      throw new LeaseLostError();
+    if ((await this.#db.run(PROGRESS, [id, attempt, toJsonb(progress)])) === 0) throw new LeaseLostError();
   }
 
   async recordSteps(id: string, attempt: number, steps: readonly OperationStep[]): Promise<void> {
-    if ((await this.#db.run(STEPS, [id, attempt, JSON.stringify(steps)])) === 0) throw new LeaseLostError();
+    if ((await this.#db.run(STEPS, [id, attempt, toJsonb(steps)])) === 0) throw new LeaseLostError();
   }
 
   /**
@@ -216,8 +218,8 @@ export class Ledger {
     outcome: Outcome,
     settle: (tx: Sql) => Promise<void>,
   ): Promise<void> {
-    const result = outcome.status === "succeeded" ? JSON.stringify(outcome.result ?? null) : null;
-    const error = outcome.status === "failed" ? JSON.stringify(outcome.error) : null;
+    const result = outcome.status === "succeeded" ? toJsonb(outcome.result ?? null) : null;
+    const error = outcome.status === "failed" ? toJsonb(outcome.error) : null;
     await this.#db.transaction(async (tx) => {
       if ((await tx.run(FINISH, [id, attempt, outcome.status, result, error])) === 0)
         throw new LeaseLostError();
@@ -226,9 +228,9 @@ export class Ledger {
     });
   }
 
-  /** Gives an operation back at once, for a worker that stops in order. */
-  async handOver(id: string, attempt: number): Promise<void> {
-    await this.#db.run(HAND_OVER, [id, attempt]);
+  /** Gives an operation back, to be claimed by any worker `pauseMs` from now; changes nothing where it was taken over. */
+  async handOver(id: string, attempt: number, pauseMs = 0): Promise<void> {
+    await this.#db.run(HAND_OVER, [id, attempt, pauseMs]);
   }
 
   /** One operation, where the caller may see it. */

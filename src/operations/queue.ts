@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { createPostgresBackend, Queue, runMigrations, Worker } from "bullmq";
 import pg from "pg";
 import type { Logger } from "../platform/logger.js";
@@ -8,6 +9,15 @@ const SCHEMA = "bullmq";
 /** A killed worker's queue job is delivered again after this; the operation's lease decides who really runs. */
 const LOCK_MS = 5_000;
 const STALLED_CHECK_MS = 1_000;
+/** Between two tries to reach a server that is away: soon after it is back, the consumers are too. */
+const RETRY_MS = 1_000;
+const CONNECT_LIMIT_MS = 10_000;
+/** A send that takes longer has failed: the sweep makes it up. */
+const SEND_LIMIT_MS = 5_000;
+/** Goodbyes to a server that is away are not waited for. */
+const CLOSE_LIMIT_MS = 2_000;
+/** A server that is away is told of once in this time. */
+const WARN_EVERY_MS = 60_000;
 
 export type QueueBackend =
   | { readonly kind: "postgres"; readonly databaseUrl: string }
@@ -15,9 +25,15 @@ export type QueueBackend =
 
 /** Delivers ids of operations to workers. Losing all of it loses no work: the dispatcher sends again. */
 export interface OperationQueue {
-  /** Sends ids; one that is still in the queue is not sent twice. Lower priority numbers come earlier. */
+  /**
+   * Sends ids; one that is still in the queue is not sent twice. Lower priority numbers come earlier. Rejects
+   * within seconds where the queue's server is away.
+   */
   send(items: readonly { readonly id: string; readonly priority: number }[]): Promise<void>;
-  /** Starts to receive ids; the returned function stops receiving and waits for what runs. */
+  /**
+   * Starts to receive ids, as soon as the queue's server is there. The returned function stops receiving and
+   * waits for what runs.
+   */
   consume(handler: (id: string) => Promise<void>, concurrency: number): Promise<() => Promise<void>>;
   close(): Promise<void>;
 }
@@ -38,28 +54,84 @@ const JOB_OPTIONS = { attempts: 1, removeOnComplete: true, removeOnFail: true } 
 
 /** A BullMQ queue on PostgreSQL or Redis. Connection faults are logged and mended by the library. */
 export function openQueue(backend: QueueBackend, logger: Logger): OperationQueue {
-  const queue = openProducer(backend);
-  queue.on("error", (error) => logger.debug({ err: error }, "queue connection"));
+  const open = (): Producer => {
+    const queue = openProducer(backend);
+    queue.on("error", complaint(logger, "the queue cannot be reached"));
+    return queue;
+  };
+  let queue = open();
+  let worked = false;
   return {
     async send(items) {
-      await queue.addBulk(
-        items.map(({ id, priority }) => ({
-          name: "run",
-          data: {},
-          opts: { ...JOB_OPTIONS, jobId: id, priority },
-        })),
-      );
+      const jobs = items.map(({ id, priority }) => ({
+        name: "run",
+        data: {},
+        opts: { ...JOB_OPTIONS, jobId: id, priority },
+      }));
+      try {
+        // Before its first connection the library waits for as long as it takes.
+        await within(SEND_LIMIT_MS, queue.addBulk(jobs));
+        worked = true;
+      } catch (error) {
+        // One whose first connection fails remembers that for ever (PostgresConnection.waitUntilReady).
+        if (!worked) {
+          void queue.close().catch(() => {});
+          queue = open();
+        }
+        throw error;
+      }
     },
-    async consume(handler, concurrency) {
-      const process = async (job: { id?: string | undefined }): Promise<void> => {
-        if (job.id !== undefined) await handler(job.id);
-      };
-      const worker = openConsumer(backend, process, concurrency);
-      worker.on("error", (error) => logger.debug({ err: error }, "queue consumer"));
-      await worker.waitUntilReady();
-      return () => worker.close();
-    },
-    close: () => queue.close(),
+    consume: (handler, concurrency) => consume(backend, handler, concurrency, logger),
+    close: () => within(CLOSE_LIMIT_MS, queue.close()).catch(() => {}),
+  };
+}
+
+async function consume(
+  backend: QueueBackend,
+  handler: (id: string) => Promise<void>,
+  concurrency: number,
+  logger: Logger,
+): Promise<() => Promise<void>> {
+  const running = new Set<Promise<void>>();
+  const process = async (job: { id?: string | undefined }): Promise<void> => {
+    if (job.id === undefined) return;
+    const handled = handler(job.id);
+    running.add(handled);
+    await handled.finally(() => running.delete(handled));
+  };
+  const worker = openConsumer(backend, process, concurrency);
+  worker.on("error", complaint(logger, "the queue cannot be consumed"));
+  await worker.waitUntilReady();
+  return async () => {
+    const closed = worker.close();
+    while (running.size > 0) await Promise.allSettled(running);
+    await within(CLOSE_LIMIT_MS, closed).catch(() => {});
+  };
+}
+
+/** Rejects where `work` takes longer; it goes on unheard. */
+async function within(limitMs: number, work: Promise<unknown>): Promise<void> {
+  const timer = new AbortController();
+  const late = delay(limitMs, undefined, { signal: timer.signal }).then(() => {
+    throw new Error(`the queue's server did not answer within ${limitMs} ms`);
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    timer.abort();
+    late.catch(() => {});
+    work.catch(() => {});
+  }
+}
+
+/** A warning for the operator, now and then; the library tells of every single try. */
+function complaint(logger: Logger, message: string): (error: Error) => void {
+  let quietUntil = 0;
+  return (error) => {
+    const now = performance.now();
+    if (now < quietUntil) return logger.debug({ err: error }, message);
+    quietUntil = now + WARN_EVERY_MS;
+    logger.warn({ err: error }, `${message}; trying again until it can`);
   };
 }
 
@@ -79,7 +151,17 @@ interface Consumer {
 }
 
 function postgresConnection(databaseUrl: string) {
-  return { connectionString: databaseUrl, schema: SCHEMA, max: 4 };
+  return {
+    connectionString: databaseUrl,
+    schema: SCHEMA,
+    max: 4,
+    connectionTimeoutMillis: CONNECT_LIMIT_MS,
+    keepAlive: true,
+  };
+}
+
+function redisConnection(redisUrl: string) {
+  return { url: redisUrl, connectTimeout: CONNECT_LIMIT_MS, retryStrategy: () => RETRY_MS };
 }
 
 function openProducer(backend: QueueBackend): Producer {
@@ -87,19 +169,21 @@ function openProducer(backend: QueueBackend): Producer {
     return new Queue(NAME, { connection: postgresConnection(backend.databaseUrl) }, createPostgresBackend);
   }
   // A send that cannot be made now fails at once: the sweep makes it up.
-  return new Queue(NAME, {
-    connection: { url: backend.redisUrl, maxRetriesPerRequest: 1, commandTimeout: 2_000 },
-  });
+  const connection = { ...redisConnection(backend.redisUrl), maxRetriesPerRequest: 1, commandTimeout: 2_000 };
+  return new Queue(NAME, { connection });
 }
 
 function openConsumer(backend: QueueBackend, process: Process, concurrency: number): Consumer {
-  const options = { concurrency, lockDuration: LOCK_MS, stalledInterval: STALLED_CHECK_MS };
+  const options = {
+    concurrency,
+    lockDuration: LOCK_MS,
+    stalledInterval: STALLED_CHECK_MS,
+    runRetryDelay: RETRY_MS,
+  };
   if (backend.kind === "postgres") {
     const connection = postgresConnection(backend.databaseUrl);
     return new Worker(NAME, process, { connection, ...options }, createPostgresBackend);
   }
-  return new Worker(NAME, process, {
-    connection: { url: backend.redisUrl, maxRetriesPerRequest: null },
-    ...options,
-  });
+  const connection = { ...redisConnection(backend.redisUrl), maxRetriesPerRequest: null };
+  return new Worker(NAME, process, { connection, ...options });
 }

@@ -15,52 +15,73 @@ const DONE_AMONG = {
  */
 export class Waiters {
   readonly #db: Database;
-  readonly #waiting = new Map<string, Set<() => void>>();
+  readonly #waiting = new Map<string, Set<(ended: boolean) => void>>();
   readonly #unsubscribe: () => void;
+  /** Not looked at yet. */
+  #fresh = new Set<string>();
+  #looking = false;
   #timer: NodeJS.Timeout | null = null;
+  #closed = false;
 
   constructor(db: Database, signals: Signals) {
     this.#db = db;
-    this.#unsubscribe = signals.subscribe("operation.changed", (id) => this.#wake(id));
+    this.#unsubscribe = signals.subscribe("operation.changed", (id) => this.#settle(id, true));
   }
 
-  /** Resolves when the operation has ended (true) or `timeoutMs` has passed (false). Never rejects. */
+  /** Resolves when the operation has ended (true), or `timeoutMs` has passed or this is closed (false). Never rejects. */
   wait(id: string, timeoutMs: number): Promise<boolean> {
+    if (this.#closed) return Promise.resolve(false);
     return new Promise((resolve) => {
       const listeners = this.#waiting.get(id) ?? new Set();
       const settle = (ended: boolean): void => {
         clearTimeout(timer);
-        listeners.delete(wake);
+        listeners.delete(settle);
         if (listeners.size === 0) this.#waiting.delete(id);
         resolve(ended);
       };
-      const wake = (): void => settle(true);
       const timer = setTimeout(() => settle(false), timeoutMs);
-      this.#waiting.set(id, listeners.add(wake));
+      this.#waiting.set(id, listeners.add(settle));
       // The end may have come between the caller's last look and now.
-      void this.#look([id]);
-      this.#timer ??= setInterval(() => void this.#look([...this.#waiting.keys()]), BACKSTOP_MS);
+      this.#fresh.add(id);
+      void this.#lookAtFresh();
+      this.#timer ??= setInterval(() => this.#lookAtAll(), BACKSTOP_MS);
     });
   }
 
-  #wake(id: string): void {
-    for (const wake of this.#waiting.get(id) ?? []) wake();
+  #settle(id: string, ended: boolean): void {
+    for (const settle of this.#waiting.get(id) ?? []) settle(ended);
   }
 
-  async #look(ids: string[]): Promise<void> {
-    if (ids.length === 0) {
-      if (this.#timer !== null) clearInterval(this.#timer);
+  #lookAtAll(): void {
+    if (this.#waiting.size > 0) {
+      for (const id of this.#waiting.keys()) this.#fresh.add(id);
+      void this.#lookAtFresh();
+    } else if (this.#timer !== null) {
+      clearInterval(this.#timer);
       this.#timer = null;
-      return;
     }
-    const done = await this.#db.rows<{ id: string }>(DONE_AMONG, [ids]).catch(() => []);
-    for (const { id } of done) this.#wake(id);
+  }
+
+  /** One query at a time: whoever comes while one runs is in the next, together with all others. */
+  async #lookAtFresh(): Promise<void> {
+    if (this.#looking) return;
+    this.#looking = true;
+    // Everybody who comes in this very turn of the event loop shares the first query too.
+    await Promise.resolve();
+    while (this.#fresh.size > 0) {
+      const ids = [...this.#fresh];
+      this.#fresh = new Set();
+      const done = await this.#db.rows<{ id: string }>(DONE_AMONG, [ids]).catch(() => []);
+      for (const { id } of done) this.#settle(id, true);
+    }
+    this.#looking = false;
   }
 
   /** Lets everybody go. */
   close(): void {
+    this.#closed = true;
     this.#unsubscribe();
     if (this.#timer !== null) clearInterval(this.#timer);
-    for (const id of [...this.#waiting.keys()]) this.#wake(id);
+    for (const id of [...this.#waiting.keys()]) this.#settle(id, false);
   }
 }

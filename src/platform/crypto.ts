@@ -9,7 +9,14 @@ import {
 } from "node:crypto";
 
 /** What a derived key is for; each purpose has a key of its own. */
-export type KeyPurpose = "signing-keys" | "connection-secrets" | "client-secrets" | "operation-payloads";
+export type KeyPurpose =
+  | "signing-keys"
+  | "connection-secrets"
+  | "client-secrets"
+  | "operation-payloads"
+  | "sessions"
+  | "bootstrap"
+  | "api-keys";
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { Redis } from "ioredis";
 import pg from "pg";
 import type { Logger } from "./logger.js";
@@ -19,6 +20,11 @@ export interface Signals {
 
 const PREFIX = "gatehouse:";
 const RECONNECT_MS = 500;
+const CONNECT_LIMIT_MS = 10_000;
+/** A start does not wait longer for Redis: without it work is accepted all the same. */
+const PATIENCE_MS = 2_000;
+/** A signal that took longer than this would be late. */
+const COMMAND_LIMIT_MS = 2_000;
 
 class Listeners {
   readonly #byChannel = new Map<string, Set<(payload: string) => void>>();
@@ -54,11 +60,14 @@ export class PostgresSignals implements Signals {
   async open(): Promise<this> {
     const client = new pg.Client({
       connectionString: this.#databaseUrl,
+      connectionTimeoutMillis: CONNECT_LIMIT_MS,
       keepAlive: true,
       application_name: "signals",
     });
+    let over = false;
     const broke = (error?: Error): void => {
-      if (this.#closed || this.#client !== client) return;
+      over = true;
+      if (this.#client !== client) return;
       this.#client = null;
       this.#logger.warn({ err: error }, "the signal connection broke; connecting again");
       this.#reconnect();
@@ -68,18 +77,26 @@ export class PostgresSignals implements Signals {
     client.on("notification", ({ channel, payload }) => {
       this.#listeners.tell(channel.slice(PREFIX.length), payload ?? "");
     });
+    try {
+      await client.connect();
+      await client.query(`LISTEN "${PREFIX}operation.changed"; LISTEN "${PREFIX}access.changed"`);
+      if (over) throw new Error("the signal connection broke while it was opened");
+    } catch (error) {
+      void client.end().catch(() => {});
+      throw error;
+    }
     this.#client = client;
-    await client.connect();
-    await client.query(`LISTEN "${PREFIX}operation.changed"; LISTEN "${PREFIX}access.changed"`);
+    // Closed meanwhile.
+    if (this.#closed) await this.close();
     return this;
   }
 
   #reconnect(): void {
+    if (this.#closed) return;
     this.#retry = setTimeout(() => {
       this.open().catch((error: unknown) => {
-        this.#client = null;
         this.#logger.debug({ err: error }, "the signal connection is still down");
-        if (!this.#closed) this.#reconnect();
+        this.#reconnect();
       });
     }, RECONNECT_MS);
   }
@@ -103,32 +120,54 @@ export class PostgresSignals implements Signals {
   async close(): Promise<void> {
     this.#closed = true;
     if (this.#retry !== null) clearTimeout(this.#retry);
-    await this.#client?.end().catch(() => {});
+    const client = this.#client;
+    this.#client = null;
+    await client?.end().catch(() => {});
   }
 }
 
-/** Signals over Redis publish and subscribe. */
+/** Signals over Redis publish and subscribe. While Redis is away they are lost, and nobody waits for it. */
 export class RedisSignals implements Signals {
   readonly #listeners = new Listeners();
   readonly #publisher: Redis;
   readonly #subscriber: Redis;
   readonly #logger: Logger;
+  #away = false;
 
   constructor(redisUrl: string, logger: Logger) {
     this.#logger = logger;
     // Never queue signals while Redis is away: late ones are worth nothing.
-    this.#publisher = new Redis(redisUrl, { enableOfflineQueue: false, maxRetriesPerRequest: 1 });
+    this.#publisher = new Redis(redisUrl, {
+      enableOfflineQueue: false,
+      maxRetriesPerRequest: 1,
+      commandTimeout: COMMAND_LIMIT_MS,
+    });
     this.#subscriber = new Redis(redisUrl, { maxRetriesPerRequest: null });
-    for (const redis of [this.#publisher, this.#subscriber]) {
-      redis.on("error", (error) => logger.debug({ err: error }, "redis connection for signals"));
-    }
+    this.#publisher.on("error", (error) => logger.debug({ err: error }, "redis connection for signals"));
+    this.#subscriber.on("error", (error) => this.#isAway(error));
+    this.#subscriber.on("ready", () => {
+      if (this.#away) logger.info("redis is back: signals are heard again");
+      this.#away = false;
+    });
     this.#subscriber.on("message", (channel: string, payload: string) => {
       this.#listeners.tell(channel.slice(PREFIX.length), payload);
     });
   }
 
+  #isAway(error: Error): void {
+    if (!this.#away) this.#logger.warn({ err: error }, "redis is away: signals are lost until it is back");
+    this.#away = true;
+  }
+
+  /** Starts to listen; where Redis is away, as soon as it is there. */
   async open(): Promise<this> {
-    await this.#subscriber.subscribe(`${PREFIX}operation.changed`, `${PREFIX}access.changed`);
+    const subscribed = this.#subscriber
+      .subscribe(`${PREFIX}operation.changed`, `${PREFIX}access.changed`)
+      .catch((error: unknown) => this.#logger.debug({ err: error }, "not subscribed to signals"));
+    const timer = new AbortController();
+    const late = delay(PATIENCE_MS, undefined, { signal: timer.signal }).catch(() => {});
+    await Promise.race([subscribed, late]);
+    timer.abort();
     return this;
   }
 

@@ -40,6 +40,12 @@ class Runner implements Sql {
   }
 }
 
+/**
+ * A process that stops in the midst of a transaction (SIGSTOP, a machine that is gone) must not keep its locks:
+ * the server ends its session. Less than a lease, so that the lock on an operation's row delays no successor.
+ */
+const IDLE_IN_TRANSACTION_MS = 5_000;
+
 /** The control plane's database for prepared statements and for transactions that start work. */
 export class Database extends Runner {
   readonly pool: pg.Pool;
@@ -49,6 +55,7 @@ export class Database extends Runner {
       connectionString: databaseUrl,
       max: poolSize,
       connectionTimeoutMillis: 10_000,
+      idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
       keepAlive: true,
     });
     // An idle connection that breaks is replaced by the pool; unheard, the event would end the process.
@@ -61,6 +68,11 @@ export class Database extends Runner {
   async transaction<T>(work: (tx: Sql) => Promise<T>): Promise<T> {
     const client = await this.pool.connect();
     let broken = false;
+    // The pool hears idle connections alone; unheard, the event of this one would end the process.
+    const onError = (): void => {
+      broken = true;
+    };
+    client.on("error", onError);
     try {
       await client.query("BEGIN");
       const result = await work(new Runner(client));
@@ -72,6 +84,8 @@ export class Database extends Runner {
       });
       throw error;
     } finally {
+      // One that is thrown away may still tell of its end.
+      if (!broken) client.off("error", onError);
       client.release(broken);
     }
   }
@@ -81,14 +95,57 @@ export class Database extends Runner {
   }
 }
 
+/**
+ * JSON for a column of type jsonb, which refuses what JSON allows in strings: NUL and halves of surrogate pairs
+ * (https://www.postgresql.org/docs/18/datatype-json.html). Both come with other people's data, in messages and
+ * names; the replacement character stands for them.
+ */
+export function toJsonb(value: unknown): string {
+  // An escaped backslash is matched first, so that what follows it is not taken for an escape.
+  return JSON.stringify(value).replace(/\\(?:\\|u0000|ud[89a-f][0-9a-f]{2})/g, (sequence) =>
+    sequence === "\\\\" ? sequence : "\ufffd",
+  );
+}
+
 /** SQLSTATE classes and codes of a server that goes away or comes back (https://www.postgresql.org/docs/18/errcodes-appendix.html). */
-const TRANSIENT_SQLSTATE = /^(08...|57P0[123]|40001|40P01|53300)$/;
-const TRANSIENT_SOCKET: ReadonlySet<string> = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT"]);
+const TRANSIENT_SQLSTATE = /^(08...|57P0[123]|25P03|40001|40P01|53300)$/;
+const TRANSIENT_SOCKET: ReadonlySet<string> = new Set([
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+]);
+/** What Prisma's adapter makes of them (`MappedError` of @prisma/driver-adapter-utils). */
+const TRANSIENT_KIND: ReadonlySet<string> = new Set([
+  "ConnectionClosed",
+  "DatabaseNotReachable",
+  "SocketTimeout",
+  "TooManyConnections",
+]);
+/** Of pg and pg-pool, which give these no code. */
+const TRANSIENT_MESSAGE =
+  /Connection terminated|timeout exceeded when trying to connect|connection timeout|is not queryable/i;
 
 /** Whether a statement failed because the database was away for a moment: the same may work soon. */
 export function isDatabaseAway(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  const code = "code" in error ? String(error.code) : "";
-  if (TRANSIENT_SQLSTATE.test(code) || TRANSIENT_SOCKET.has(code)) return true;
-  return /Connection terminated|connection timeout|server closed the connection|Can't reach database server/i.test(error.message);
+  const { code, meta } = error as { code?: unknown; meta?: PrismaMeta };
+  if (isTransient(code)) return true;
+  const cause = meta?.driverAdapterError?.cause;
+  if (cause !== undefined) return TRANSIENT_KIND.has(String(cause.kind)) || isTransient(cause.originalCode);
+  return TRANSIENT_MESSAGE.test(error.message);
+}
+
+interface PrismaMeta {
+  readonly driverAdapterError?: {
+    readonly cause?: { readonly kind?: unknown; readonly originalCode?: unknown };
+  };
+}
+
+function isTransient(code: unknown): boolean {
+  return typeof code === "string" && (TRANSIENT_SQLSTATE.test(code) || TRANSIENT_SOCKET.has(code));
 }

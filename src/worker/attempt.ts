@@ -1,11 +1,12 @@
 import { LeaseLostError, type Ledger } from "../operations/ledger.js";
 import type { ClaimedOperation, OperationStep, Progress } from "../operations/operation.js";
-import { messageOf } from "../platform/errors.js";
 import type { Logger } from "../platform/logger.js";
 import type { Sql } from "../platform/sql.js";
-import type { HandlerContext } from "./handler.js";
+import { type HandlerContext, OperationFailure } from "./handler.js";
 
 const PROGRESS_EVERY_MS = 500;
+/** How long a handler may take to heed its signal: then the attempt ends without it. */
+const HEED_MS = 8_000;
 
 /** Why an attempt's signal was aborted. */
 export type StopReason = "cancelled" | "timeout" | "lease-lost" | "shutdown";
@@ -20,6 +21,7 @@ export class Attempt implements HandlerContext {
   readonly #timers: NodeJS.Timeout[] = [];
   #latest: Progress | null = null;
   #writing: Promise<void> = Promise.resolve();
+  #recording: Promise<void> = Promise.resolve();
 
   constructor(ledger: Ledger, operation: ClaimedOperation, logger: Logger) {
     this.operation = operation;
@@ -40,22 +42,39 @@ export class Attempt implements HandlerContext {
     if (!this.signal.aborted) this.#abort.abort(reason);
   }
 
+  /** Rejects some time after the signal was aborted: whoever has not ended by then is not waited for. */
+  unheeded(): Promise<never> {
+    return new Promise((_resolve, reject) => {
+      const giveUp = (): void => reject(new Error("the handler did not heed its signal"));
+      const onAbort = (): void => void this.#timers.push(setTimeout(giveUp, HEED_MS));
+      if (this.signal.aborted) onAbort();
+      else this.signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
   /** Keeps the lease, writes the progress, ends by force at the time limit; until `end`. */
   begin(leaseMs: number, heartbeatMs: number): void {
-    let renewedAt = Date.now();
+    const { id, attempt } = this.operation;
+    let leasedAt = performance.now();
+    let asking = false;
+    const isOver = (): boolean => performance.now() - leasedAt > leaseMs;
     const renew = async (): Promise<void> => {
+      if (asking) {
+        // A database that says nothing at all cannot say that the lease is lost.
+        if (isOver()) this.stop("lease-lost");
+        return;
+      }
+      asking = true;
+      const askedAt = performance.now();
       try {
-        const { cancelRequested } = await this.#ledger.renew(
-          this.operation.id,
-          this.operation.attempt,
-          leaseMs,
-        );
-        renewedAt = Date.now();
+        const { cancelRequested } = await this.#ledger.renew(id, attempt, leaseMs);
+        leasedAt = askedAt;
         if (cancelRequested) this.stop("cancelled");
       } catch (error) {
         // A database that is away for a moment does not end the attempt; a lease that ran out does.
-        if (error instanceof LeaseLostError || Date.now() - renewedAt > leaseMs) this.stop("lease-lost");
+        if (error instanceof LeaseLostError || isOver()) this.stop("lease-lost");
       }
+      asking = false;
     };
     this.#timers.push(setInterval(() => void renew(), heartbeatMs));
     this.#timers.push(setInterval(() => void this.#flushProgress(), PROGRESS_EVERY_MS));
@@ -115,7 +134,8 @@ export class Attempt implements HandlerContext {
           status: "failed",
           startedAt,
           finishedAt,
-          message: messageOf(error),
+          // Only messages made for clients are shown to them.
+          message: error instanceof OperationFailure ? error.message : "an internal error",
         }).catch(() => {});
       }
       throw error;
@@ -126,6 +146,11 @@ export class Attempt implements HandlerContext {
     const index = this.#steps.findIndex((other) => other.name === step.name);
     if (index === -1) this.#steps.push(step);
     else this.#steps[index] = step;
-    return this.#ledger.recordSteps(this.operation.id, this.operation.attempt, this.#steps);
+    const { id, attempt } = this.operation;
+    // One after the other, each with all steps so far: none can undo a later one.
+    this.#recording = this.#recording
+      .catch(() => {})
+      .then(() => this.#ledger.recordSteps(id, attempt, this.#steps));
+    return this.#recording;
   }
 }

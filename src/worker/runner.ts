@@ -19,6 +19,12 @@ export interface RunnerDeps {
   readonly logger: Logger;
 }
 
+/** How an attempt ended: with the operation's end, or without. */
+type Ending =
+  | Outcome
+  | { readonly status: "lost" }
+  | { readonly status: "given-back"; readonly pauseMs: number };
+
 /** Claims operations as the queue delivers them, and sees each to its end or lets another worker do so. */
 export class Runner {
   readonly #deps: RunnerDeps;
@@ -61,19 +67,22 @@ export class Runner {
     const attempt = new Attempt(this.#deps.ledger, operation, this.#deps.logger);
     this.#attempts.add(attempt);
     attempt.begin(this.#deps.timing.leaseMs, this.#deps.timing.heartbeatMs);
+    let lost = false;
     try {
       const handler = this.#handlers.get(operation.operationType);
-      const outcome = await this.#outcome(attempt, handler);
-      if (outcome === "lost") return;
-      if (outcome === "hand-over") await this.#deps.ledger.handOver(operation.id, operation.attempt);
-      else await this.#finish(operation, handler, outcome);
+      const ending = await this.#run(attempt, handler);
+      if (ending.status === "lost") lost = true;
+      else if (ending.status === "given-back")
+        await this.#deps.ledger.handOver(operation.id, operation.attempt, ending.pauseMs);
+      else await this.#finish(operation, handler, ending);
     } catch (error) {
       if (!(error instanceof LeaseLostError)) throw error;
-      attempt.logger.info("another attempt has taken over");
+      lost = true;
     } finally {
       await attempt.end();
       this.#attempts.delete(attempt);
     }
+    if (lost) attempt.logger.info("the lease is lost: another attempt has taken over, or will");
   }
 
   async #finish(
@@ -87,30 +96,35 @@ export class Runner {
     await this.#deps.signals.publish("operation.changed", operation.id);
   }
 
-  async #outcome(
-    attempt: Attempt,
-    handler: OperationHandler | undefined,
-  ): Promise<Outcome | "lost" | "hand-over"> {
+  async #run(attempt: Attempt, handler: OperationHandler | undefined): Promise<Ending> {
     const { operation } = attempt;
     if (handler === undefined) return failed(unknownType(operation));
     if (operation.attempt > operation.maxAttempts) return failed(abandoned(operation));
     try {
-      const result = await handler.run(attempt);
+      const result = await Promise.race([handler.run(attempt), attempt.unheeded()]);
       return { status: "succeeded", result };
     } catch (error) {
-      if (error instanceof LeaseLostError || attempt.stopReason === "lease-lost") return "lost";
-      if (attempt.stopReason === "shutdown") return "hand-over";
+      if (error instanceof LeaseLostError || attempt.stopReason === "lease-lost") return { status: "lost" };
+      if (attempt.stopReason === "shutdown") return { status: "given-back", pauseMs: 0 };
       if (attempt.stopReason === "cancelled") return { status: "cancelled" };
       if (attempt.stopReason === "timeout") return failed(tooLong(operation));
       if (error instanceof OperationFailure) {
         attempt.logger.info({ problem: error.problem }, "the operation failed");
         return failed(error.problem);
       }
-      if (isDatabaseAway(error)) return "hand-over";
+      if (isDatabaseAway(error)) {
+        attempt.logger.warn({ err: error }, "the database was away: the operation is tried again");
+        return { status: "given-back", pauseMs: pauseAfter(operation.attempt) };
+      }
       attempt.logger.error({ err: error }, "the operation failed by a fault of Gatehouse");
       return failed(internal(operation));
     }
   }
+}
+
+/** A second longer with every attempt: a database that comes back slowly does not use all of them up. */
+function pauseAfter(attempt: number): number {
+  return Math.min(attempt, 30) * 1_000;
 }
 
 type Problem = ReturnType<typeof problem>;

@@ -14,8 +14,16 @@ interface Line {
   readonly level: LogLevel;
   readonly time: Date;
   readonly message: string;
-  readonly offset: number;
+  /** Of the message and the end of its line. */
+  readonly bytes: number;
 }
+
+/** Earlier attempts have printed too: theirs comes first. */
+const PRINTED = {
+  name: "step_log_printed",
+  text: `SELECT step, max("offset" + octet_length(message) + 1)::float8 AS bytes FROM step_logs
+         WHERE run_id = $1 GROUP BY step`,
+};
 
 const INSERT = {
   name: "step_log_insert",
@@ -23,22 +31,30 @@ const INSERT = {
          SELECT $1, * FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::bigint[])`,
 };
 
-/** The middle goes: what lies past the first half and before the last half of what was printed. */
-const CUT = {
-  name: "step_log_cut",
-  text: `DELETE FROM step_logs WHERE run_id = $1 AND step = $2 AND "offset" >= $3 AND "offset" < $4`,
+/** What lies past the first half and before the last half of what was printed. */
+const MIDDLE = `run_id = $1 AND step = $2 AND "offset" >= $3 AND "offset" < $4`;
+
+/** The first line of the middle says what happened to the others: it stands where they stood. */
+const MARK = {
+  name: "step_log_mark",
+  text: `UPDATE step_logs SET level = 'warn', message = $5, "offset" = $3 - 1
+         WHERE id = (SELECT id FROM step_logs WHERE ${MIDDLE} ORDER BY id LIMIT 1)
+           AND NOT EXISTS (SELECT FROM step_logs
+             WHERE run_id = $1 AND step = $2 AND "offset" = $3 - 1 AND message = $5)`,
 };
 
-const MARK = `... the middle of this log was cut: more than ${CAPACITY_BYTES / 1024 / 1024} MiB were printed ...`;
+const CUT = { name: "step_log_cut", text: `DELETE FROM step_logs WHERE ${MIDDLE}` };
+
+const MARK_TEXT = `... the middle of this log was cut: more than ${CAPACITY_BYTES / 1024 / 1024} MiB were printed ...`;
 
 /** Writes what the steps of one run print, in batches, as the attempt that still has the lease. */
 export class StepLog {
   readonly #runId: string;
   readonly #write: (work: (tx: Sql) => Promise<void>) => Promise<void>;
   readonly #logger: Logger;
-  readonly #printed = new Map<string, number>();
-  readonly #cut = new Set<string>();
   readonly #timer: NodeJS.Timeout;
+  /** Bytes by step; null until the first write has asked what earlier attempts printed. */
+  #printed: ReadonlyMap<string, number> | null = null;
   #waiting: Line[] = [];
   #flushing: Promise<void> = Promise.resolve();
 
@@ -50,11 +66,10 @@ export class StepLog {
   }
 
   line(step: string, level: LogLevel, message: string): void {
-    const text = message.length > MAX_LINE ? `${message.slice(0, MAX_LINE)} ...` : message;
-    const offset = this.#printed.get(step) ?? 0;
-    this.#printed.set(step, offset + Buffer.byteLength(text) + 1);
+    const short = message.length > MAX_LINE ? `${message.slice(0, MAX_LINE)} ...` : message;
     // PostgreSQL's text holds no NUL.
-    this.#waiting.push({ step, level, time: new Date(), message: text.replaceAll("\0", "�"), offset });
+    const text = short.replaceAll("\0", "\ufffd");
+    this.#waiting.push({ step, level, time: new Date(), message: text, bytes: Buffer.byteLength(text) + 1 });
   }
 
   /** Writes what waits. Never rejects: a log line is not worth a run. */
@@ -63,30 +78,44 @@ export class StepLog {
     if (lines.length === 0) return this.#flushing;
     this.#waiting = [];
     this.#flushing = this.#flushing
-      .then(() => this.#write((tx) => this.#insert(tx, lines)))
+      .then(() => this.#insert(lines))
       .catch((error: unknown) => this.#logger.debug({ err: error }, "log lines could not be written"));
     return this.#flushing;
   }
 
-  async #insert(tx: Sql, lines: readonly Line[]): Promise<void> {
-    await tx.run(INSERT, [
-      this.#runId,
-      lines.map((line) => line.step),
-      lines.map((line) => line.level),
-      lines.map((line) => line.time),
-      lines.map((line) => line.message),
-      lines.map((line) => line.offset),
-    ]);
-    for (const [step, printed] of this.#printed) {
-      if (printed > CAPACITY_BYTES) await this.#cutMiddle(tx, step, printed);
-    }
+  async #insert(lines: readonly Line[]): Promise<void> {
+    let printed = new Map<string, number>();
+    await this.#write(async (tx) => {
+      printed = new Map(this.#printed ?? (await this.#printedBefore(tx)));
+      const offsets = lines.map(({ step, bytes }) => {
+        const offset = printed.get(step) ?? 0;
+        printed.set(step, offset + bytes);
+        return offset;
+      });
+      await tx.run(INSERT, [
+        this.#runId,
+        lines.map((line) => line.step),
+        lines.map((line) => line.level),
+        lines.map((line) => line.time),
+        lines.map((line) => line.message),
+        offsets,
+      ]);
+      for (const step of new Set(lines.map((line) => line.step))) {
+        await this.#cutMiddle(tx, step, (printed.get(step) ?? 0) - HALF);
+      }
+    });
+    this.#printed = printed;
   }
 
-  async #cutMiddle(tx: Sql, step: string, printed: number): Promise<void> {
-    await tx.run(CUT, [this.#runId, step, HALF, printed - HALF]);
-    if (this.#cut.has(step)) return;
-    this.#cut.add(step);
-    await tx.run(INSERT, [this.#runId, [step], ["warn"], [new Date()], [MARK], [HALF - 1]]);
+  async #printedBefore(tx: Sql): Promise<ReadonlyMap<string, number>> {
+    const rows = await tx.rows<{ step: string; bytes: number }>(PRINTED, [this.#runId]);
+    return new Map(rows.map(({ step, bytes }) => [step, bytes]));
+  }
+
+  async #cutMiddle(tx: Sql, step: string, end: number): Promise<void> {
+    if (end <= HALF) return;
+    await tx.run(MARK, [this.#runId, step, HALF, end, MARK_TEXT]);
+    await tx.run(CUT, [this.#runId, step, HALF, end]);
   }
 
   async close(): Promise<void> {

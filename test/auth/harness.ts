@@ -1,21 +1,20 @@
 import Fastify, { type FastifyInstance, type FastifyReply } from "fastify";
 import { pino } from "pino";
-import { type AccessRecords, createAccessRecords } from "../../src/auth/access-records.js";
+import { type Access, openAccess } from "../../src/access.js";
+import type { AccessRecords } from "../../src/auth/access-records.js";
 import { bootstrap } from "../../src/auth/bootstrap.js";
 import { type CreatedClient, createClient, type NewClient } from "../../src/auth/clients.js";
-import { openSigningKeys, type SigningKeys } from "../../src/auth/keys.js";
-import { builtInResourceServers } from "../../src/auth/resource-servers.js";
+import type { SigningKeys } from "../../src/auth/keys.js";
 import { ALL_SCOPES } from "../../src/auth/scopes.js";
-import { createTokenEndpoint } from "../../src/auth/token-endpoint.js";
-import { TokenVerifier } from "../../src/auth/verifier.js";
+import { loadConfig } from "../../src/config.js";
 import { guardPlugin } from "../../src/http/guard.js";
 import { oauthPlugin } from "../../src/http/oauth.js";
 import { STATUS } from "../../src/http/status.js";
-import { systemClock } from "../../src/platform/clock.js";
 import { MasterKey } from "../../src/platform/crypto.js";
 import { AppError } from "../../src/platform/errors.js";
 import { createPrisma, type PrismaClient } from "../../src/platform/prisma.js";
-import { Database, type Sql } from "../../src/platform/sql.js";
+import { PostgresSignals } from "../../src/platform/signals.js";
+import { Database, type Statement } from "../../src/platform/sql.js";
 import { createDatabase, type TestDatabase } from "../support/database.js";
 
 export const PUBLIC_URL = "https://gatehouse.example";
@@ -33,6 +32,8 @@ export interface Harness {
   readonly admin: { readonly clientId: string; readonly clientSecret: string };
   /** One line per log entry. */
   readonly log: string[];
+  /** From now on the database cannot be asked, or can again. */
+  cutDatabase(cut: boolean): void;
   newClient(client?: Partial<NewClient>): Promise<CreatedClient>;
   /** Posts a form to `/oauth/token`. */
   postForm(form: Record<string, string>, headers?: Record<string, string>): ReturnType<typeof inject>;
@@ -48,36 +49,35 @@ function inject(app: FastifyInstance, payload: string, headers: Record<string, s
   return app.inject({ method: "POST", url: "/oauth/token", payload, headers });
 }
 
-export interface HarnessOptions {
-  readonly database?: TestDatabase;
-  readonly masterKey?: MasterKey;
-  /** Wraps the statements that the access records run. */
-  readonly wrapSql?: (sql: Sql) => Sql;
-  readonly routes?: (app: FastifyInstance) => void;
+const noSignals: Signals = { publish: async () => {}, subscribe: () => () => {}, close: async () => {} };
+
+/** The control plane's database, on a wire that a test can cut. */
+class CuttableDatabase extends Database {
+  cut = false;
+
+  override rows<R extends object>(statement: Statement | string, values?: readonly unknown[]): Promise<R[]> {
+    return this.cut ? Promise.reject(new Error("the wire is cut")) : super.rows<R>(statement, values);
+  }
+
+  override run(statement: Statement | string, values?: readonly unknown[]): Promise<number> {
+    return this.cut ? Promise.reject(new Error("the wire is cut")) : super.run(statement, values);
+  }
 }
 
-export async function openHarness(options: HarnessOptions = {}): Promise<Harness> {
-  const database = options.database ?? (await createDatabase());
+export async function openHarness(): Promise<Harness> {
+  const database = await createDatabase();
   const log: string[] = [];
-  const logger = pino({ level: "info" }, { write: (line: string) => log.push(line) });
-  const masterKey = options.masterKey ?? new MasterKey(MasterKey.generate());
+  const stream = { write: (line: string) => log.push(line) };
+  const logger = pino({ level: "info" }, stream);
+  const masterKey = new MasterKey(MasterKey.generate());
   const prisma = createPrisma(database.url, 4);
-  const sql = new Database(database.url, 4, logger);
+  const db = new CuttableDatabase(database.url, 4, logger);
+  const signals = await new PostgresSignals(database.url, db.pool, logger).open();
   const admin = { clientId: "administrator", clientSecret: "+the secret/of the administrator=" };
   await bootstrap(prisma, masterKey, admin);
-  const deps = { publicUrl: PUBLIC_URL, masterKey, prisma, clock: systemClock, logger };
-  const keys = await openSigningKeys(deps);
-  const records = createAccessRecords({ sql: options.wrapSql?.(sql) ?? sql, logger });
-  const resourceServers = builtInResourceServers(PUBLIC_URL);
-  const verifier = new TokenVerifier({ ...deps, keys, resourceServers });
-  const tokens = createTokenEndpoint({ ...deps, keys, records, resourceServers });
-  const app = Fastify({ loggerInstance: logger as never });
-  answerErrors(app);
-  await app.register(guardPlugin, { verifier, accessRecords: records, clock: systemClock });
-  await app.register(oauthPlugin, { tokens, keys });
-  addRoutes(app);
-  options.routes?.(app);
-  await app.ready();
+  const config = loadConfig({ PUBLIC_URL }, "/");
+  const access = await openAccess({ config, logger, prisma, db, signals, masterKey });
+  const app = await buildApp(access, stream);
   const { id: organizationId } = await prisma.organization.findFirstOrThrow();
 
   const postForm: Harness["postForm"] = (form, headers = {}) =>
@@ -86,7 +86,12 @@ export async function openHarness(options: HarnessOptions = {}): Promise<Harness
       ...headers,
     });
   return {
-    ...{ app, database, prisma, masterKey, keys, records, organizationId, admin, log, postForm },
+    ...{ app, database, prisma, masterKey, organizationId, admin, log, postForm },
+    keys: access.keys,
+    records: access.records,
+    cutDatabase: (cut) => {
+      db.cut = cut;
+    },
     newClient: (client = {}) =>
       prisma.$transaction((tx) =>
         createClient(tx, masterKey, {
@@ -108,13 +113,29 @@ export async function openHarness(options: HarnessOptions = {}): Promise<Harness
     },
     async close() {
       await app.close();
-      keys.close();
-      records.close();
+      await access.close();
       await prisma.$disconnect();
       await sql.close();
       if (options.database === undefined) await database.drop();
     },
   };
+}
+
+/** As `src/app.ts` does it, without limits, sessions and dialects. */
+async function buildApp(access: Access, stream: { write(line: string): void }): Promise<FastifyInstance> {
+  const app: FastifyInstance = Fastify({ logger: { level: "info", stream } });
+  answerErrors(app);
+  await app.register(guardPlugin, {
+    ...access,
+    accessRecords: access.records,
+    sessions: async () => null,
+    failures: { name: "failures", quota: 0, windowMs: 60_000 },
+    dialectOf: () => null,
+  });
+  await app.register(oauthPlugin, access);
+  addRoutes(app);
+  await app.ready();
+  return app;
 }
 
 function answerErrors(app: FastifyInstance): void {

@@ -2,8 +2,15 @@ import type { Column, Value } from "../connector.js";
 import { type CsvDialect, type CsvRecord, CsvSyntaxError, CsvTokenizer } from "./csv-tokenizer.js";
 import { dataError, type Where } from "./errors.js";
 import { ColumnGuess, kindOfText, type Layout } from "./infer.js";
-import { type FormatReader, positionsOf, type ReadOptions, type Row, type TextFile } from "./reader.js";
-import { type FitText, fitText, misfit } from "./values.js";
+import {
+  type FormatReader,
+  positionsOf,
+  type ReadOptions,
+  type Row,
+  sampledFor,
+  type TextFile,
+} from "./reader.js";
+import { type FitText, fitText, misfitError } from "./values.js";
 
 export interface CsvOptions extends CsvDialect {
   /** The first record names the columns; else they are column_1, column_2 ... */
@@ -57,6 +64,14 @@ function layoutOf(
   };
 }
 
+/** One wanted column: where it stands in a record, and how its fields become values. */
+interface Target {
+  readonly column: Column;
+  readonly position: number;
+  readonly fit: FitText;
+  readonly sampled: number | null;
+}
+
 async function* rows(
   csv: CsvOptions,
   file: TextFile,
@@ -64,46 +79,44 @@ async function* rows(
   columns: readonly Column[],
   options: ReadOptions,
 ): AsyncGenerator<readonly Row[]> {
-  const { where } = file;
-  const positions = positionsOf(where, layout, columns);
-  const fits = columns.map((column) => fitText(column.type, options.declared.has(column.name)));
+  const positions = positionsOf(file.where, layout, columns);
+  const targets = columns.map((column, i): Target => {
+    const fit = fitText(column.type, options.declared.has(column.name));
+    return { column, position: positions[i] ?? 0, fit, sampled: sampledFor(column, layout, options) };
+  });
   let headerDue = csv.header;
   for await (const records of recordsOf(csv, file)) {
     const out: Row[] = [];
     for (const record of records) {
-      if (headerDue) {
-        headerDue = false;
-        continue;
+      if (headerDue) headerDue = false;
+      else if (!isNoRow(record, layout.columns.length, file.where)) {
+        out.push({ values: valuesOf(file.where, record, targets), size: record.size });
       }
-      if (isNoRow(record, layout.columns.length, where)) continue;
-      const values = valuesOf(where, record, columns, positions, fits, options);
-      out.push({ values, size: record.size });
     }
     yield out;
   }
 }
 
-function valuesOf(
-  where: Where,
-  record: CsvRecord,
-  columns: readonly Column[],
-  positions: readonly number[],
-  fits: readonly FitText[],
-  options: ReadOptions,
-): readonly Value[] {
-  const values: Value[] = new Array<Value>(columns.length);
-  for (let i = 0; i < columns.length; i += 1) {
-    const position = positions[i] ?? 0;
-    const field = record.fields[position] ?? null;
-    const value = field === null ? null : fits[i]?.(field);
-    const column = columns[i];
-    if (value === undefined && field !== null && column !== undefined) {
-      const declared = options.declared.has(column.name);
-      throw misfit(where, lineOf(record, position), column, field, kindOfText(field), declared);
-    }
-    values[i] = value ?? null;
+function valuesOf(where: Where, record: CsvRecord, targets: readonly Target[]): readonly Value[] {
+  const values: Value[] = [];
+  for (const target of targets) {
+    const text = record.fields[target.position] ?? null;
+    const value = text === null ? null : target.fit(text);
+    if (value === undefined) throw misfitOf(where, record, target, text ?? "");
+    values.push(value);
   }
   return values;
+}
+
+function misfitOf(where: Where, record: CsvRecord, target: Target, text: string): Error {
+  const { column, position, sampled } = target;
+  return misfitError(where, {
+    line: lineOf(record, position),
+    column,
+    text,
+    kinds: kindOfText(text),
+    sampled,
+  });
 }
 
 /** Line on which a field starts: the quoted fields before it may hold lines of their own. */

@@ -118,19 +118,13 @@ export class Folder {
   }
 
   async #removeFolder(name: string): Promise<void> {
-    let folder: Folder;
     try {
-      folder = await this.folder(name);
-    } catch (error) {
-      if (errnoOf(error) === "ENOENT") return;
-      throw error;
-    }
-    try {
-      await folder.clear();
-    } finally {
-      await folder.close();
-    }
-    try {
+      const folder = await this.folder(name);
+      try {
+        await folder.clear();
+      } finally {
+        await folder.close();
+      }
       await rmdir(this.at(name));
     } catch (error) {
       // A writer that was overtaken may still have made a file after the listing: go again.

@@ -9,8 +9,12 @@ function ofTexts(values: readonly string[]): ColumnType {
   return typeOfKinds(values.reduce((kinds, value) => kinds | kindOfText(value), 0));
 }
 
+function exact(value: unknown): string {
+  return typeof value === "number" ? String(value) : "";
+}
+
 function ofJson(values: readonly unknown[]): ColumnType {
-  return typeOfKinds(values.reduce<number>((kinds, value) => kinds | kindOfJson(value, String(value)), 0));
+  return typeOfKinds(values.reduce<number>((kinds, value) => kinds | kindOfJson(value, exact(value)), 0));
 }
 
 describe("the type of CSV values", () => {
@@ -104,14 +108,14 @@ test("every value fits the type that was inferred from it", () => {
       const fit = fitText(ofTexts(values), false);
       for (const value of values) expect(fit(value)).toBeDefined();
     }),
-    { numRuns: 2_000 },
+    { numRuns: 5_000 },
   );
   fc.assert(
     fc.property(fc.array(fc.oneof(fc.jsonValue(), samples), { minLength: 1, maxLength: 4 }), (values) => {
       const fit = fitJson(ofJson(values), false);
-      for (const value of values) if (value !== null) expect(fit(value, String(value))).toBeDefined();
+      for (const value of values) if (value !== null) expect(fit(value, exact(value))).toBeDefined();
     }),
-    { numRuns: 2_000 },
+    { numRuns: 5_000 },
   );
 });
 

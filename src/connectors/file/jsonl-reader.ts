@@ -3,8 +3,15 @@ import { dataError, type Where } from "./errors.js";
 import { ColumnGuess, kindOfJson, type Layout } from "./infer.js";
 import { MAX_COLUMNS, MAX_RECORD } from "./limits.js";
 import { exactNumbers } from "./numbers.js";
-import { type FormatReader, positionsOf, type ReadOptions, type Row, type TextFile } from "./reader.js";
-import { type FitJson, fitJson, misfit } from "./values.js";
+import {
+  type FormatReader,
+  positionsOf,
+  type ReadOptions,
+  type Row,
+  sampledFor,
+  type TextFile,
+} from "./reader.js";
+import { type FitJson, fitJson, misfitError } from "./values.js";
 
 /** One line: an object, with the numbers that JavaScript cannot hold as they are written. */
 interface JsonRecord {
@@ -69,6 +76,14 @@ function addRecord(
   }
 }
 
+/** What becomes of a key: the wanted column that it fills, or null for one that was not asked for. */
+interface Target {
+  readonly column: Column;
+  readonly position: number;
+  readonly fit: FitJson;
+  readonly sampled: number | null;
+}
+
 async function* rows(
   file: TextFile,
   layout: Layout,
@@ -76,12 +91,14 @@ async function* rows(
   options: ReadOptions,
 ): AsyncGenerator<readonly Row[]> {
   positionsOf(file.where, layout, columns);
-  const fits = columns.map((column) => fitJson(column.type, options.declared.has(column.name)));
-  const positions = new Map<string, number>(layout.columns.map((column) => [column.name, -1]));
-  for (const [position, column] of columns.entries()) positions.set(column.name, position);
+  const targets = new Map<string, Target | null>(layout.columns.map((column) => [column.name, null]));
+  for (const [position, column] of columns.entries()) {
+    const fit = fitJson(column.type, options.declared.has(column.name));
+    targets.set(column.name, { column, position, fit, sampled: sampledFor(column, layout, options) });
+  }
   for await (const records of recordsOf(file)) {
     yield records.map((record) => ({
-      values: valuesOf(file.where, record, columns, positions, fits, options),
+      values: valuesOf(file.where, record, targets, columns.length),
       size: record.size,
     }));
   }
@@ -90,29 +107,28 @@ async function* rows(
 function valuesOf(
   where: Where,
   record: JsonRecord,
-  columns: readonly Column[],
-  positions: ReadonlyMap<string, number>,
-  fits: readonly FitJson[],
-  options: ReadOptions,
+  targets: ReadonlyMap<string, Target | null>,
+  width: number,
 ): readonly Value[] {
-  const values = new Array<Value>(columns.length).fill(null);
+  const values = new Array<Value>(width).fill(null);
   for (const name of Object.keys(record.values)) {
-    const position = positions.get(name);
-    if (position === undefined) throw unknownKey(where, record, name);
-    const column = columns[position];
+    const target = targets.get(name);
+    if (target === undefined) throw unknownKey(where, record, name);
     const given = record.values[name] ?? null;
-    // Columns that were not asked for stand at -1.
-    if (column === undefined || given === null) continue;
-    const text = textOf(record, name);
-    const value = fits[position]?.(given, text);
-    if (value === undefined) {
-      const kinds = kindOfJson(given, text);
-      const shown = typeof given === "object" ? JSON.stringify(given) : text;
-      throw misfit(where, record.line, column, shown, kinds, options.declared.has(name));
-    }
-    values[position] = value;
+    if (target === null || given === null) continue;
+    const value = target.fit(given, textOf(record, name));
+    if (value === undefined) throw misfitOf(where, record, target, given);
+    values[target.position] = value;
   }
   return values;
+}
+
+function misfitOf(where: Where, record: JsonRecord, target: Target, given: unknown): Error {
+  const { column, sampled } = target;
+  const text = textOf(record, column.name);
+  const kinds = kindOfJson(given, text);
+  const shown = typeof given === "object" ? JSON.stringify(given) : text;
+  return misfitError(where, { line: record.line, column, text: shown, kinds, sampled });
 }
 
 function unknownKey(where: Where, record: JsonRecord, name: string): Error {

@@ -67,3 +67,8 @@ export function positionsOf(where: Where, layout: Layout, columns: readonly Colu
     throw dataError(where, `the file has no column "${column.name}" any more`, { column: column.name });
   });
 }
+
+/** Where the type of a column comes from, for messages: records inferred from, or null for the configuration. */
+export function sampledFor(column: Column, layout: Layout, options: ReadOptions): number | null {
+  return options.declared.has(column.name) ? null : layout.sampled;
+}

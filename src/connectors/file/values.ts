@@ -1,4 +1,4 @@
-import type { Column, ColumnType, Value } from "../connector.js";
+import type { Column, ColumnType, ConnectorError, Value } from "../connector.js";
 import { dataError, type Where } from "./errors.js";
 import { suggestedType } from "./infer.js";
 import { DECIMAL, INTEGER, isInt64, JSON_NUMBER, SPECIAL } from "./numbers.js";
@@ -121,9 +121,9 @@ export function fitJson(type: ColumnType, declared: boolean): FitJson {
     case "float":
       return (value, exact) => {
         if (typeof value === "number") return text(exact);
-        if (declared || (type === "float" && SPECIAL.test(String(value))))
-          return stringOrNothing(value, text);
-        return undefined;
+        // JSON has no NaN and no Infinity, so these come as strings.
+        const special = type === "float" && typeof value === "string" && SPECIAL.test(value);
+        return declared || special ? stringOrNothing(value, text) : undefined;
       };
     default:
       return (value) => stringOrNothing(value, text);
@@ -141,22 +141,26 @@ function stringOrNothing(value: unknown, fit: FitText): Value | undefined {
   return typeof value === "string" ? fit(value) : undefined;
 }
 
-/** The error for a value that does not fit: where, what, and the line of configuration that would take it. */
-export function misfit(
-  where: Where,
-  line: number,
-  column: Column,
-  text: string,
-  kinds: number,
-  declared: boolean,
-) {
+/** A value that does not fit its column. */
+export interface Misfit {
+  readonly line: number;
+  readonly column: Column;
+  readonly text: string;
+  readonly kinds: number;
+  /** Records that the type was inferred from; null where the configuration sets it. */
+  readonly sampled: number | null;
+}
+
+/** The error for it: where, what, and the line of configuration that would take it. */
+export function misfitError(where: Where, misfit: Misfit): ConnectorError {
+  const { line, column, text, kinds, sampled } = misfit;
   const value = text.length > 80 ? `${text.slice(0, 80)}...` : text;
   const hint = JSON.stringify({ [column.name]: suggestedType(column.type, kinds) });
-  const source = declared ? 'as "columns" says' : "as inferred from the first records";
+  const origin = sampled === null ? 'as "columns" says' : `as inferred from the first ${sampled} records`;
   return dataError(
     where,
     `line ${line}, column "${column.name}": the value ${JSON.stringify(value)} is not of type ${column.type}, ` +
-      `${source}; correct the file, or set "columns": ${hint} in the source's configuration`,
+      `${origin}; correct the file, or set "columns": ${hint} in the source's configuration`,
     { line, column: column.name, value, expected: column.type },
   );
 }

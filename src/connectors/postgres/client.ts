@@ -8,7 +8,7 @@ import { NO_TLS } from "./errors.js";
 export const CONNECT_TIMEOUT_MS = 8_000;
 
 /** How long a session waits for a lock that somebody else holds. */
-export const LOCK_TIMEOUT_MS = 30_000;
+const LOCK_TIMEOUT_MS = 30_000;
 
 /** What sessions are opened with: the policy, and how long a connection may take. */
 export interface Dialer {

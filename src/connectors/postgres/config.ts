@@ -1,6 +1,6 @@
 import type { ConfigProperty, ConfigSchema, ConnectorConfig } from "../connector.js";
 
-export type SslMode = "disable" | "prefer" | "require" | "verify-full";
+type SslMode = "disable" | "prefer" | "require" | "verify-full";
 
 /** Where a server is and who asks. */
 export interface Server {
@@ -14,8 +14,8 @@ export interface Server {
   readonly ca?: string;
 }
 
-export const DEFAULT_SCHEMA = "public";
-export const DEFAULT_PORT = 5432;
+const DEFAULT_SCHEMA = "public";
+const DEFAULT_PORT = 5432;
 
 const SSL_MODES: readonly SslMode[] = ["disable", "prefer", "require", "verify-full"];
 

@@ -13,9 +13,9 @@ import { Writer } from "./writer.js";
 
 /**
  * A stopped process must not hold locks on users' tables for ever: the server ends its session when it idles
- * within a transaction. Shorter than others wait for a lock, so that a newer attempt gets through.
+ * within a transaction. Shorter than a lease and than others wait for a lock, so that a newer attempt gets through.
  */
-const IDLE_IN_TRANSACTION_MS = 15_000;
+const IDLE_IN_TRANSACTION_MS = 5_000;
 
 /** Writes tables into a schema of a PostgreSQL database. */
 export function createDestination(dialer: Dialer): DestinationConnector {

@@ -19,6 +19,12 @@ export function sqlState(error: unknown): string {
   return error instanceof pg.DatabaseError ? (error.code ?? "") : "";
 }
 
+/** Whether the connection is gone, so that what became of the last statement is not known. */
+export function isDisconnect(error: unknown): boolean {
+  if (error instanceof ConnectorError || error instanceof FencedError) return false;
+  return !(error instanceof pg.DatabaseError) || CODES[sqlState(error)] === "unreachable";
+}
+
 /**
  * What the user is told about anything thrown while talking to PostgreSQL. What is already meant for the user
  * passes; after an abort the reason of the abort is what counts, whatever broke because of it.
@@ -39,6 +45,7 @@ const CODES: Readonly<Record<string, Code>> = {
   "28": "unauthorized",
   "22": "invalid_data",
   "23": "invalid_data",
+  "25P03": "unreachable",
   "57P01": "unreachable",
   "57P02": "unreachable",
   "57P03": "unreachable",

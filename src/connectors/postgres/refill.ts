@@ -8,7 +8,7 @@ import type { OwnedTable } from "./state.js";
 import type { Table } from "./table.js";
 
 /** A table that stays, and the staged one whose rows it gets. */
-export interface Refill {
+interface Refill {
   readonly session: Session;
   readonly schema: string;
   readonly table: string;

@@ -7,7 +7,7 @@ import type { OwnedTable } from "./state.js";
 import { type OwnTable, readTable, type Table } from "./table.js";
 
 /** What putting a staged table in its place needs to know. */
-export interface Swap {
+interface Swap {
   readonly session: Session;
   readonly schema: string;
   readonly staged: Staged;

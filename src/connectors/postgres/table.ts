@@ -3,7 +3,7 @@ import type { Session } from "./client.js";
 import { qualified } from "./names.js";
 import type { JobState, OwnedTable, StateTable } from "./state.js";
 
-export interface TableColumn {
+interface TableColumn {
   readonly name: string;
   /** As format_type prints it. */
   readonly type: string;

@@ -35,7 +35,7 @@ const ARRAY_ELEMENTS: ReadonlySet<string> = new Set([
 ]);
 
 /** What the catalog says of a column's type, domains replaced by what they are made of. */
-export interface CatalogType {
+interface CatalogType {
   /** Name in pg_type: of the type, or of the elements of an array. */
   readonly name: string;
   readonly isArray: boolean;
@@ -79,7 +79,7 @@ export function isArrayType(type: string): boolean {
 }
 
 /** Makes a value of the text that PostgreSQL prints for it. */
-export type Decoder = (text: string) => Value;
+type Decoder = (text: string) => Value;
 
 const DECODERS: Readonly<Record<ColumnType, Decoder>> = {
   string: (text) => text,

@@ -4,12 +4,13 @@ import {
   type DestinationWriter,
   type Encoding,
   type Fence,
+  FencedError,
   type Stream,
   type StreamData,
   type StreamResult,
 } from "../connector.js";
 import type { Session } from "./client.js";
-import { explain, type Place } from "./errors.js";
+import { explain, isDisconnect, type Place } from "./errors.js";
 import { qualified, stagingTable, targetTable } from "./names.js";
 import { fillStaging, type Staged } from "./staging.js";
 import { type JobState, type OwnedTable, StateTable } from "./state.js";
@@ -17,7 +18,7 @@ import { putInPlace } from "./swap.js";
 import { ownTable } from "./table.js";
 
 /** What a writer works with. */
-export interface WriterParts {
+interface WriterParts {
   readonly session: Session;
   /** Another session like it, for when it is broken. */
   readonly dial: (signal: AbortSignal) => Promise<Session>;
@@ -98,19 +99,14 @@ export class Writer implements DestinationWriter {
 
   async commit(): Promise<void> {
     if (this.#done) return;
-    const { session } = this.#parts;
+    const { session, context } = this.#parts;
     const at: { stream?: string } = {};
     try {
       await session.transaction(() => this.#putAllInPlace(at));
     } catch (error) {
-      if (!session.usable && !this.#parts.context.signal.aborted && (await this.#wasCommitted()))
-        return this.#finish();
-      throw this.#explain(error, at.stream);
+      if (!isDisconnect(error) || context.signal.aborted) throw this.#explain(error, at.stream);
+      if (!(await this.#wasCommitted(error))) throw this.#explain(error, at.stream);
     }
-    this.#finish();
-  }
-
-  #finish(): void {
     this.#done = true;
   }
 
@@ -118,18 +114,18 @@ export class Writer implements DestinationWriter {
     const { session, states, schema, fence, context } = this.#parts;
     const state = await states.verify("FOR UPDATE");
     if (state.committedRun === fence.run) return;
-    const results: Record<string, StreamResult> = {};
-    const tables: Record<string, OwnedTable> = { ...state.tables };
+    const results = new Map<string, StreamResult>();
+    const tables = new Map<string, OwnedTable>(Object.entries(state.tables));
     for (const [table, staged] of this.#staged) {
       if (staged === null) throw new Error(`table ${table} was not written to its end`);
       at.stream = staged.stream.name;
       await this.#lock(state, table);
       const target = await ownTable(session, states, state, schema, table);
       const log = (message: string) => context.log("info", message);
-      tables[table] = await putInPlace({ session, schema, staged, target, log });
-      results[staged.stream.name] = staged.result;
+      tables.set(table, await putInPlace({ session, schema, staged, target, log }));
+      results.set(staged.stream.name, staged.result);
     }
-    await states.save(results, tables);
+    await states.save(Object.fromEntries(results), Object.fromEntries(tables));
   }
 
   /** Nothing about the target can change from here on. */
@@ -139,13 +135,19 @@ export class Writer implements DestinationWriter {
     await session.run(`LOCK TABLE ${qualified(schema, table)} IN ACCESS EXCLUSIVE MODE`);
   }
 
-  /** Whether the commit took place although its answer was lost with the connection. */
-  async #wasCommitted(): Promise<boolean> {
+  /** Whether the commit took place although its answer was lost with the connection; FencedError where overtaken. */
+  async #wasCommitted(lost: unknown): Promise<boolean> {
     const { fence, schema } = this.#parts;
-    return this.#withFreshSession(async (session) => {
-      const state = await new StateTable(session, schema, fence).verify("FOR UPDATE");
-      return state.committedRun === fence.run;
-    }).catch(() => false);
+    try {
+      return await this.#withFreshSession(async (session) => {
+        // The lock waits until the server is through with the lost connection, one way or the other.
+        const state = await new StateTable(session, schema, fence).verify("FOR UPDATE");
+        return state.committedRun === fence.run;
+      });
+    } catch (error) {
+      if (error instanceof FencedError) throw error;
+      throw this.#explain(lost, undefined);
+    }
   }
 
   async #withFreshSession<T>(work: (session: Session) => Promise<T>): Promise<T> {

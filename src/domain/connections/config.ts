@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
-import { type FieldError, invalid } from "../../platform/errors.js";
+import { AppError, type FieldError, invalid } from "../../platform/errors.js";
 
 /** What stands for a secret in every answer; sent back, it keeps the stored one. */
 export const MASK = "********";
@@ -83,13 +83,29 @@ export function maskSecrets(open: Config, secretFields: readonly string[]): Conf
   return { ...open, ...Object.fromEntries(secretFields.map((field) => [field, MASK])) };
 }
 
-/** What was sent, with masked fields replaced by what is stored. */
+/** What was sent, with masked fields replaced by what is stored. Throws where nothing is stored for one. */
 export function unmask(sent: Config, stored: Config, secretFields: readonly string[]): Config {
   const result: Record<string, unknown> = { ...sent };
+  const errors: FieldError[] = [];
   for (const field of secretFields) {
-    if (result[field] === MASK && stored[field] !== undefined) result[field] = stored[field];
+    if (result[field] !== MASK) continue;
+    if (stored[field] === undefined)
+      errors.push({
+        path: `/config/${field}`,
+        message: "is masked, and no secret is stored that it could mean",
+      });
+    else result[field] = stored[field];
   }
+  if (errors.length > 0)
+    throw invalid("config: a masked secret stands for nothing: send the real one", errors);
   return result;
+}
+
+/** The same failure, of a part of a larger input. */
+export function inPart(part: string, error: unknown): unknown {
+  if (!(error instanceof AppError) || error.errors.length === 0) return error;
+  const errors = error.errors.map(({ path, message }) => ({ path: `/${part}${path}`, message }));
+  return new AppError(error.code, `${part}: ${error.message}`, { errors, details: error.details });
 }
 
 /** Whether two configurations mean the same. */

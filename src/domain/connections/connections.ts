@@ -10,13 +10,14 @@ import {
   type ConnectorCatalog,
   type ConnectorSpec,
   checkConfig,
+  MASK,
   maskSecrets,
   type Role,
   sameConfig,
-  splitSecrets,
   unmask,
   withDefaults,
 } from "./config.js";
+import { openConfig, sealConfig } from "./secrets.js";
 
 /** A configured connector as callers see it: secrets masked. */
 export interface Connection {
@@ -48,8 +49,6 @@ export interface ListPage {
   readonly limit: number | null;
   readonly after: number | null;
 }
-
-const KEY = "connection-secrets" as const;
 
 export class Connections {
   readonly #prisma: PrismaClient;
@@ -91,6 +90,27 @@ export class Connections {
     );
   }
 
+  /**
+   * A configuration to try out. Masked secrets are those of the connection that it was read from: one that is the
+   * same in every other field, so that a secret goes nowhere else than before.
+   */
+  async unmasked(
+    project: Project,
+    role: Role,
+    sent: { readonly type: string; readonly version: string; readonly config: Config },
+  ): Promise<Config> {
+    const spec = this.spec(role, sent.type, sent.version);
+    if (spec.secretFields.some((field) => sent.config[field] === MASK)) {
+      const rows = await this.#prisma.connection.findMany({
+        where: { projectId: project.id, role, type: sent.type, deletedAt: null },
+        orderBy: { updatedAt: "desc" },
+      });
+      const origin = rows.find((row) => sameConfig(spec, this.present(row).config, sent.config));
+      if (origin !== undefined) return this.#open(origin);
+    }
+    return unmask(sent.config, {}, spec.secretFields);
+  }
+
   async create(
     principal: Principal,
     project: Project,
@@ -109,7 +129,7 @@ export class Connections {
     input: ConnectionInput,
   ): Promise<Connection> {
     const spec = this.spec(role, input.type, input.version);
-    checkConfig(spec, input.config);
+    checkConfig(spec, unmask(input.config, {}, spec.secretFields));
     const id = newId();
     try {
       const row = await tx.connection.create({
@@ -122,7 +142,7 @@ export class Connections {
           type: input.type,
           version: input.version,
           configForm: input.configForm,
-          ...this.#seal(id, spec, input.config),
+          ...sealConfig(this.#masterKey, id, spec, input.config),
           createdBy: principal.name,
           updatedBy: principal.name,
         },
@@ -177,7 +197,7 @@ export class Connections {
           type: input.type,
           version: input.version,
           configForm: input.configForm,
-          ...this.#seal(row.id, spec, config),
+          ...sealConfig(this.#masterKey, row.id, spec, config),
           updatedBy: principal.name,
         },
       });
@@ -227,14 +247,14 @@ export class Connections {
     if (row === null) return this.createIn(tx, principal, project, role, input);
     await tx.$queryRaw`SELECT 1 FROM connections WHERE id = ${row.id}::uuid FOR SHARE`;
     const spec = this.spec(role, input.type, input.version);
+    const different = conflict(
+      `a ${role} named "${input.name}" exists with another type, version or config; change it by PUT, or use another name`,
+    );
+    if (row.type !== input.type || row.version !== input.version) throw different;
     const stored = this.#open(row);
     const config = unmask(input.config, stored, spec.secretFields);
     checkConfig(spec, config);
-    if (row.type !== input.type || row.version !== input.version || !sameConfig(spec, config, stored)) {
-      throw conflict(
-        `a ${role} named "${input.name}" exists with another type, version or config; change it by PUT, or use another name`,
-      );
-    }
+    if (!sameConfig(spec, config, stored)) throw different;
     return this.present(row);
   }
 
@@ -256,20 +276,8 @@ export class Connections {
     return row;
   }
 
-  #seal(id: string, spec: ConnectorSpec, config: Config) {
-    const { open, secret } = splitSecrets(spec, config);
-    const secrets =
-      Object.keys(secret).length === 0 ? null : this.#masterKey.encrypt(KEY, id, JSON.stringify(secret));
-    return { config: open as object, secrets, keyId: secrets === null ? null : this.#masterKey.id };
-  }
-
   #open(row: Row): Config {
-    const open = row.config as Record<string, unknown>;
-    if (row.secrets === null) return open;
-    return {
-      ...open,
-      ...(JSON.parse(this.#masterKey.decrypt(KEY, row.id, row.secrets).toString()) as Config),
-    };
+    return openConfig(this.#masterKey, row);
   }
 
   /** A row as callers see it: secrets masked. */

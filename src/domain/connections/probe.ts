@@ -95,8 +95,9 @@ export class Probes {
   ): Promise<Operation> {
     const { db, ledger, dispatcher, waiters, connections, masterKey } = this.#deps;
     const spec = connections.spec(role, target.type, target.version);
-    checkConfig(spec, target.config);
-    const config = withDefaults(spec, target.config);
+    const sent = await connections.unmasked(project, role, target);
+    checkConfig(spec, sent);
+    const config = withDefaults(spec, sent);
     const id = newId();
     const operation = await db.transaction((tx) =>
       ledger.request(tx, {

@@ -2,6 +2,7 @@ import { type Principal, projectFilter } from "../../auth/principal.js";
 import { conflict, invalid, notFound } from "../../platform/errors.js";
 import { newId } from "../../platform/ids.js";
 import { isUniqueViolation, type PrismaClient, type PrismaTransaction } from "../../platform/prisma.js";
+import { inPart } from "../connections/config.js";
 import type { Connection, ConnectionInput, Connections, ListPage } from "../connections/connections.js";
 import type { Project } from "../projects/projects.js";
 import { checkGraph, pipeline, type StreamSelection } from "./graph.js";
@@ -101,14 +102,12 @@ export class Jobs {
   }
 
   async #ends(tx: PrismaTransaction, principal: Principal, project: Project, input: PipelineInput) {
-    const source = await this.#connections.resolveIn(tx, principal, project, "source", input.source);
-    const destination = await this.#connections.resolveIn(
-      tx,
-      principal,
-      project,
-      "destination",
-      input.destination,
-    );
+    const resolve = (role: "source" | "destination"): Promise<Connection> =>
+      this.#connections.resolveIn(tx, principal, project, role, input[role]).catch((error: unknown) => {
+        throw inPart(role, error);
+      });
+    const source = await resolve("source");
+    const destination = await resolve("destination");
     if (major(source.version) !== major(destination.version)) {
       throw invalid(
         `source version ${source.version} and destination version ${destination.version} do not go together`,

@@ -8,15 +8,23 @@ import { invalid } from "../../platform/errors.js";
 export function parseFrequency(frequency: string): string | null {
   const text = frequency.trim();
   if (text === "" || text === "manual") return null;
-  try {
-    new Cron(text, { paused: true, mode: "5-part", timezone: "UTC" });
-    return text;
-  } catch {
-    throw invalid(`frequency "${text}" is no cron expression`, [
+  if (!comes(text)) {
+    throw invalid(`frequency "${text}" is no cron expression, or one whose time never comes`, [
       {
         path: "/frequency",
         message: 'must be five cron fields such as "0 3 * * *", @daily, @hourly ..., or empty for manual',
       },
     ]);
+  }
+  return text;
+}
+
+/** Whether a text is a pattern, not one of the single dates that the library takes too, and matches any time at all. */
+function comes(text: string): boolean {
+  if (!/^(@\w+|\S+(\s+\S+){4})$/.test(text)) return false;
+  try {
+    return new Cron(text, { paused: true, mode: "5-part", timezone: "UTC" }).nextRun() !== null;
+  } catch {
+    return false;
   }
 }

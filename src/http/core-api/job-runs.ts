@@ -18,13 +18,16 @@ export const LogQuery = {
   ),
 };
 
-/** The wire form of a log page: cursors both ways. */
-export function logWindow({ lines, hasOlder, hasNewer }: LogPage) {
+/**
+ * The wire form of a log page: cursors both ways.
+ * @param asked the cursor of the request: a page without lines leaves the client where it was
+ */
+export function logWindow({ lines, hasOlder, hasNewer }: LogPage, asked: string | undefined) {
   const first = lines[0];
   const last = lines.at(-1);
   return {
-    olderCursor: hasOlder && first !== undefined ? encodeCursor(first.id) : null,
-    newerCursor: last === undefined ? null : encodeCursor(last.id),
+    olderCursor: hasOlder ? (first === undefined ? (asked ?? null) : encodeCursor(first.id)) : null,
+    newerCursor: last === undefined ? (asked ?? null) : encodeCursor(last.id),
     hasOlder,
     hasNewer,
   };
@@ -128,7 +131,7 @@ export const jobRunRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = a
         cursor: logCursor(query.cursor),
         direction: query.direction ?? "newer",
       });
-      return { items: found.lines.map(toLogLineWire), ...logWindow(found) };
+      return { items: found.lines.map(toLogLineWire), ...logWindow(found, query.cursor) };
     },
   );
 };

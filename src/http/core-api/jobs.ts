@@ -3,7 +3,7 @@ import { Type } from "typebox";
 import { invalid, notFound } from "../../platform/errors.js";
 import { parseId } from "../../platform/ids.js";
 import { pointToOperation } from "../accepted.js";
-import { DEFAULT_LIMIT, decodeCursor, PageQuery, page } from "../pagination.js";
+import { DEFAULT_LIMIT, decodeCursor, ID_POSITION, PageQuery, page } from "../pagination.js";
 import { problems, ref, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import { JobWire, OperationWire, RunWire, toJobWire, toOperationWire, toRunWire } from "./wire.js";
@@ -59,7 +59,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
     },
     async ({ principal, query }) => {
       const { limit = DEFAULT_LIMIT, cursor, tag = [], ...filter } = query;
-      const after = decodeCursor(cursor, /^[0-9a-f-]{36}$/);
+      const after = decodeCursor(cursor, ID_POSITION);
       const jobs = await services.jobs.listAll(
         principal,
         { ...filter, tags: parseTags(tag) },

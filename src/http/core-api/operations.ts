@@ -4,7 +4,7 @@ import { projectFilter } from "../../auth/principal.js";
 import { isDone } from "../../operations/operation.js";
 import { notFound } from "../../platform/errors.js";
 import { parseId } from "../../platform/ids.js";
-import { DEFAULT_LIMIT, decodeCursor, PageQuery, page } from "../pagination.js";
+import { DEFAULT_LIMIT, decodeCursor, ID_POSITION, PageQuery, page } from "../pagination.js";
 import { problems, ref, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import { OperationWire, toOperationWire } from "./wire.js";
@@ -67,7 +67,7 @@ export const operationRoutes: FastifyPluginAsyncTypebox<{ services: Services }> 
         { organizationId: principal.organizationId, projects: projectFilter(principal) },
         { status: query.status ?? null, operationType: query.operationType ?? null },
         limit + 1,
-        decodeCursor(query.cursor, /^[0-9a-f-]{36}$/),
+        decodeCursor(query.cursor, ID_POSITION),
       );
       const { items, nextCursor } = page(operations, limit, ({ id }) => id);
       return { items: items.map(toOperationWire), nextCursor };

@@ -1,7 +1,7 @@
 import type { ErrorCode } from "../../platform/errors.js";
 import type { Dialect } from "../dialect.js";
 
-const PEOPLE = new Set(["/login", "/signup", "/auth", "/logout"]);
+const PEOPLE = /^\/(login|signup|logout|auth(\/password)?)\/?$/;
 
 /** The sentences of the text; every other failure has one of its own that says what to do. */
 const SENTENCES: Readonly<Partial<Record<ErrorCode, string>>> = {
@@ -15,7 +15,7 @@ const SENTENCES: Readonly<Partial<Record<ErrorCode, string>>> = {
 /** The project API: `{success, message, data}` for every answer, errors too. */
 export const projectDialect: Dialect = {
   name: "project",
-  owns: (path) => path.startsWith("/api/v1/project/") || PEOPLE.has(path),
+  owns: (path) => path.startsWith("/api/v1/project/") || PEOPLE.test(path),
   errorType: "application/json; charset=utf-8",
   fail: ({ error, requestId }) => {
     const detail = { code: error.code, detail: error.message, requestId };

@@ -6,7 +6,7 @@ import { PageQuery } from "../pagination.js";
 import { ref } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import { linkNextPage } from "./paging.js";
-import { afterNumber, ItemParams, numberOf, ProjectParams } from "./params.js";
+import { afterNumber, ItemParams, MAX_NUMBER, numberOf, ProjectParams } from "./params.js";
 import { selectedStreams } from "./streams.js";
 import {
   CONNECTION_EXAMPLES,
@@ -57,8 +57,8 @@ const STARTED = {
 };
 
 function toPipeline(body: Static<typeof JobBody>, activeBefore: boolean): PipelineInput {
-  const { value, form } = parseJsonField(body.streams_config, "/streams_config");
-  const kept: JobPresentation = { streamsConfig: value, streamsForm: form };
+  const { value } = parseJsonField(body.streams_config, "/streams_config");
+  const kept: JobPresentation = { streamsConfig: body.streams_config };
   return {
     name: body.name,
     source: toConnectionInput(body.source, "/source"),
@@ -104,8 +104,8 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
         params: ProjectParams,
         querystring: Type.Object({
           ...PageQuery,
-          source_id: Type.Optional(Type.Integer({ minimum: 1 })),
-          dest_id: Type.Optional(Type.Integer({ minimum: 1 })),
+          source_id: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_NUMBER })),
+          dest_id: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_NUMBER })),
         }),
         response: { 200: listEnvelope(Type.Array(ref(JobWire))), ...projectFailures() },
       },

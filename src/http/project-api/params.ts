@@ -8,10 +8,12 @@ export const ProjectParams = Type.Object({
 
 export const ItemParams = Type.Object({
   ...ProjectParams.properties,
-  id: Type.String({ maxLength: 20, description: "Integer id." }),
+  // With room for the filter `source_id="2147483647"` in the place of a job's id.
+  id: Type.String({ maxLength: 30, description: "Integer id." }),
 });
 
-const MAX_NUMBER = 2_147_483_647;
+/** Largest value of an integer id. */
+export const MAX_NUMBER = 2_147_483_647;
 
 /** The integer of a path; anything else names nothing. */
 export function numberOf(text: string, what: string): number {

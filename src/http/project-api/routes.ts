@@ -3,6 +3,7 @@ import type { Services } from "../services.js";
 import { checkUniqueRoute } from "./check-unique.js";
 import { connectionRoutes } from "./connections.js";
 import { connectorRoutes } from "./connectors.js";
+import { envelopeAnswers } from "./envelope.js";
 import { jobRoutes } from "./jobs.js";
 import { sourceStreamRoutes } from "./source-streams.js";
 import { taskRoutes } from "./tasks.js";
@@ -11,9 +12,7 @@ import { Failure, JobWire, TaskWire } from "./wire.js";
 /** The project API below `/api/v1/project/:projectid`; every success gets its envelope here, once. */
 export async function projectApi(app: FastifyInstance, { services }: { services: Services }): Promise<void> {
   for (const schema of [Failure, JobWire, TaskWire]) app.addSchema(schema);
-  app.addHook("preSerialization", async (_request, reply, payload) =>
-    reply.statusCode < 400 ? { success: true, message: "success", data: payload ?? null } : payload,
-  );
+  envelopeAnswers(app);
   for (const role of ["source", "destination"] as const) {
     await app.register(connectorRoutes, { services, role });
     await app.register(connectionRoutes, { services, role });

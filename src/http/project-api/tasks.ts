@@ -127,7 +127,7 @@ export const taskRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asy
           cursor: logCursor(query.cursor),
           direction: query.direction ?? "older",
         });
-        const { olderCursor, newerCursor, hasOlder, hasNewer } = logWindow(found);
+        const { olderCursor, newerCursor, hasOlder, hasNewer } = logWindow(found, query.cursor);
         return {
           logs: found.lines.map(toLine),
           older_cursor: olderCursor,

@@ -5,6 +5,7 @@ import type { RunState } from "../../domain/jobs/state.js";
 import type { JobView } from "../../domain/jobs/view.js";
 import type { RunView } from "../../domain/runs/runs.js";
 import { invalid } from "../../platform/errors.js";
+import { faultOfValue } from "../json.js";
 import { failures, GUARDED } from "../schemas/common.js";
 import { projectDialect } from "./dialect.js";
 
@@ -97,16 +98,27 @@ export function withExample<T extends { readonly properties: object }>(schema: T
 /** An object from an object or from JSON text; `path` names it in the error. */
 export function parseJsonField(value: unknown, path: string): { value: Config; form: "object" | "text" } {
   if (typeof value !== "string") return { value: value as Config, form: "object" };
-  try {
-    const parsed: unknown = JSON.parse(value);
-    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed))
-      return { value: parsed as Config, form: "text" };
-  } catch {
-    // Said below.
+  const parsed = parseObject(value);
+  if (parsed === null) {
+    throw invalid(`${path.slice(1)} must be a JSON object`, [
+      { path, message: "must be an object or the text of a JSON object" },
+    ]);
   }
-  throw invalid(`${path.slice(1)} must be a JSON object`, [
-    { path, message: "must be an object or the text of a JSON object" },
-  ]);
+  // What stands in the text was hidden from the check of the body.
+  const fault = faultOfValue(parsed, path);
+  if (fault !== null) throw invalid(`${fault.path} ${fault.message}`, [fault]);
+  return { value: parsed, form: "text" };
+}
+
+function parseObject(text: string): Config | null {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
+      ? (parsed as Config)
+      : null;
+  } catch {
+    return null;
+  }
 }
 
 export function toConnectionInput(body: ConnectionBody, path = ""): ConnectionInput {
@@ -216,8 +228,7 @@ export const JobWire = Type.Object(
 
 /** What the project API keeps of a job to answer as it was asked. */
 export interface JobPresentation {
-  readonly streamsConfig: unknown;
-  readonly streamsForm: "object" | "text";
+  readonly streamsConfig: Static<typeof ConfigBody>;
 }
 
 function inline(connection: Connection | null) {
@@ -233,7 +244,7 @@ export function toJobWire(job: JobView): Static<typeof JobWire> {
     name: job.name,
     source: inline(job.source),
     destination: inline(job.destination),
-    streams_config: inForm(kept?.streamsConfig ?? {}, kept?.streamsForm) as Static<typeof ConfigBody>,
+    streams_config: kept?.streamsConfig ?? {},
     frequency: job.schedule ?? "",
     activate: job.active,
     ...lastRun(job),

@@ -6,7 +6,7 @@ import {
   type StepState,
 } from "../../../domain/jobs/state.js";
 import type { ClaimedOperation, Outcome } from "../../../operations/operation.js";
-import type { Sql } from "../../../platform/sql.js";
+import { type Sql, toJsonb } from "../../../platform/sql.js";
 import type { RunPayload } from "./plan.js";
 
 export interface Totals {
@@ -52,7 +52,7 @@ export async function recordEnd(tx: Sql, operation: ClaimedOperation, outcome: O
   const { jobId, runId } = operation.payload as RunPayload;
   const ending = ENDINGS[outcome.status];
   const error = outcome.status === "failed" ? outcome.error : null;
-  const json = error === null ? null : JSON.stringify(error);
+  const json = error === null ? null : toJsonb(error);
   // The vertex at fault has failed; the others only ended with it.
   const culprit = error?.["vertex"] ?? null;
   await tx.run(`UPDATE runs SET state = $2, error = $3, ended_at = now() WHERE id = $1`, [

@@ -1,0 +1,99 @@
+import type { MasterKey } from "../platform/crypto.js";
+import type { Logger } from "../platform/logger.js";
+import type { Sql, Statement } from "../platform/sql.js";
+import type { Identity } from "./principal.js";
+import { createRecordCache, type RecordCache } from "./record-cache.js";
+import { expandScopes } from "./scopes.js";
+
+/** What every key begins with: it can be told from a token, and found by secret scanners. */
+export const API_KEY_PREFIX = "gh_";
+
+/** What the database says of a key at one moment. */
+export interface ApiKeyRecord {
+  readonly identity: Identity;
+  readonly disabled: boolean;
+  /** Milliseconds since 1970; null: never. */
+  readonly expiresAt: number | null;
+}
+
+interface ApiKeyRow {
+  readonly hash: string;
+  readonly id: string;
+  readonly organization_id: string;
+  readonly name: string;
+  readonly scopes: string[];
+  readonly all_projects: boolean;
+  readonly projects: string[];
+  readonly disabled: boolean;
+  readonly expires_at: Date | null;
+}
+
+const FIND: Statement = {
+  name: "auth_find_api_keys",
+  text: `SELECT encode(k.hash, 'hex') AS hash, k.id, k.organization_id, k.name, k.scopes, k.all_projects,
+           ARRAY(SELECT p.project_id::text FROM api_key_projects p WHERE p.api_key_id = k.id ORDER BY 1) AS projects,
+           k.disabled_at IS NOT NULL OR o.disabled_at IS NOT NULL AS disabled, k.expires_at
+         FROM api_keys k JOIN organizations o ON o.id = k.organization_id
+         WHERE k.hash IN (SELECT decode(h, 'hex') FROM unnest($1::text[]) AS h)`,
+};
+
+const USED: Statement = {
+  name: "auth_api_keys_used",
+  text: "UPDATE api_keys SET last_used_at = now() WHERE id = ANY ($1::uuid[])",
+};
+const USED_EVERY_MS = 5_000;
+
+/** Authenticates API keys from memory, no older than a second. */
+export class ApiKeys {
+  readonly #records: RecordCache<ApiKeyRecord>;
+  readonly #masterKey: MasterKey;
+  readonly #sql: Sql;
+  readonly #used = new Set<string>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(sql: Sql, masterKey: MasterKey, logger: Logger) {
+    this.#sql = sql;
+    this.#masterKey = masterKey;
+    this.#records = createRecordCache<ApiKeyRow, ApiKeyRecord>({
+      logger,
+      read: (hashes) => sql.rows<ApiKeyRow>(FIND, [hashes]),
+      idOf: (row) => row.hash,
+      toRecord,
+    });
+    this.#timer = setInterval(() => void this.#writeUsed(), USED_EVERY_MS).unref();
+  }
+
+  /** Whom a key stands for; null where it is unknown, disabled or expired. */
+  async authenticate(key: string, now: number): Promise<Identity | null> {
+    const hash = Buffer.from(this.#masterKey.hash("api-keys", key)).toString("hex");
+    const record = await this.#records.get(hash);
+    if (record === null || record.disabled) return null;
+    if (record.expiresAt !== null && record.expiresAt <= now) return null;
+    this.#used.add(record.identity.id);
+    return record.identity;
+  }
+
+  async #writeUsed(): Promise<void> {
+    if (this.#used.size === 0) return;
+    const ids = [...this.#used];
+    this.#used.clear();
+    await this.#sql.run(USED, [ids]).catch(() => {});
+  }
+
+  close(): void {
+    this.#records.close();
+    clearInterval(this.#timer);
+  }
+}
+
+function toRecord(row: ApiKeyRow): ApiKeyRecord {
+  const identity: Identity = {
+    kind: "key",
+    id: row.id,
+    name: row.name,
+    organizationId: row.organization_id,
+    projects: row.all_projects ? "all" : new Set(row.projects),
+    scopes: expandScopes(row.scopes),
+  };
+  return { identity, disabled: row.disabled, expiresAt: row.expires_at?.getTime() ?? null };
+}

@@ -1,0 +1,78 @@
+import { type Principal, projectFilter } from "../../auth/principal.js";
+import type { PrismaClient } from "../../platform/prisma.js";
+
+export interface AuditFilter {
+  readonly action?: string;
+  readonly actorId?: string;
+  readonly targetType?: string;
+  readonly targetId?: string;
+  readonly outcome?: string;
+  readonly since?: Date;
+  readonly until?: Date;
+}
+
+export interface AuditEventView {
+  readonly id: string;
+  readonly time: Date;
+  readonly projectId: string | null;
+  readonly actorKind: string;
+  readonly actorId: string | null;
+  readonly actorName: string | null;
+  readonly action: string;
+  readonly targetType: string | null;
+  readonly targetId: string | null;
+  readonly outcome: string;
+  readonly address: string | null;
+  readonly requestId: string | null;
+  readonly details: unknown;
+}
+
+const BATCH = 5_000;
+
+/** Reads the audit log, and prunes it by age. */
+export class AuditEvents {
+  readonly #prisma: PrismaClient;
+
+  constructor(prisma: PrismaClient) {
+    this.#prisma = prisma;
+  }
+
+  /** Events of the caller's organization, newest first; of its projects alone for a caller that is limited to some. */
+  async list(
+    principal: Principal,
+    filter: AuditFilter,
+    limit: number,
+    before: string | null,
+  ): Promise<AuditEventView[]> {
+    const projects = projectFilter(principal);
+    const { since, until, ...equal } = filter;
+    return this.#prisma.auditEvent.findMany({
+      where: {
+        ...equal,
+        organizationId: principal.organizationId,
+        ...(projects === null ? {} : { projectId: { in: projects } }),
+        ...(before === null ? {} : { id: { lt: before } }),
+        time: {
+          ...(since === undefined ? {} : { gte: since }),
+          ...(until === undefined ? {} : { lt: until }),
+        },
+      },
+      orderBy: { id: "desc" },
+      take: limit,
+    });
+  }
+
+  /** Removes events older than `days`, in batches; says how many. */
+  async prune(days: number): Promise<number> {
+    let removed = 0;
+    for (;;) {
+      const batch = await this.#prisma.$transaction(async (tx) => {
+        await tx.$executeRaw`SELECT set_config('gatehouse.audit_retention', 'on', true)`;
+        return tx.$executeRaw`DELETE FROM audit_events WHERE id IN
+          (SELECT id FROM audit_events WHERE time < now() - ${days}::int * interval '1 day' LIMIT ${BATCH}::int)`;
+      });
+      removed += batch;
+      if (batch < BATCH) return removed;
+    }
+  }
+}

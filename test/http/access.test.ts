@@ -1,0 +1,244 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { EXTRA_SCOPES, type Scope, TENANT_SCOPES } from "../../src/auth/scopes.js";
+import {
+  type Credentials,
+  type Installation,
+  openInstallation,
+  type TestProject,
+} from "../support/installation.js";
+import { pathWith, type Route, routesOf } from "./core/routes.js";
+import { files, type Numbered, ProjectApi } from "./project/support.js";
+
+let gatehouse: Installation;
+let routes: Route[];
+let guarded: Route[];
+/** What there is to see: one of everything, in the first organization's first project. */
+let things: Things;
+
+interface Things {
+  readonly project: string;
+  readonly source: string;
+  readonly destination: string;
+  readonly job: string;
+  readonly jobId: string;
+  readonly run: string;
+  readonly operation: string;
+}
+
+const NAMES = ["hidden source", "hidden destination", "hidden job"] as const;
+
+beforeAll(async () => {
+  gatehouse = await openInstallation();
+  routes = routesOf(gatehouse.app);
+  guarded = routes.filter(({ scopes }) => scopes !== null);
+  things = await makeThings();
+});
+
+afterAll(() => gatehouse.close());
+
+async function makeThings(): Promise<Things> {
+  await gatehouse.putFile("in.csv", "id\n1\n");
+  const api = new ProjectApi(gatehouse);
+  const ends = { source: files(NAMES[0], "in.csv"), destination: files(NAMES[1], "out") };
+  const job = await api.make("/jobs", { ...ends, name: NAMES[2], frequency: "", streams_config: {} });
+  const operation = await api.syncAndWait(job.id);
+  const first = async (path: string) => String((await api.get<Numbered[]>(path)).body.data[0]?.id);
+  const { body } = await gatehouse.call<{ items: { id: string }[] }>("GET", "/api/v1/jobs");
+  return {
+    project: String(gatehouse.project.number),
+    source: await first("/sources"),
+    destination: await first("/destinations"),
+    job: String(job.id),
+    jobId: body.items[0]?.id ?? "",
+    run: operation.resource.id,
+    operation: operation.id,
+  };
+}
+
+/** Ids of nothing, each in the form of its thing. */
+function nothing(): Things {
+  const number = "2147483000";
+  const id = () => crypto.randomUUID();
+  return {
+    ...{ project: number, source: number, destination: number, job: number },
+    ...{ jobId: id(), run: id(), operation: id() },
+  };
+}
+
+/** A route's path with these things where it asks for one. */
+function pathOf(route: Route, of: Things): string {
+  const { path } = route;
+  const item = path.startsWith("/api/v1/project/")
+    ? /\/tasks?\//.test(path)
+      ? of.run
+      : path.includes("/sources/")
+        ? of.source
+        : path.includes("/destinations/")
+          ? of.destination
+          : of.job
+    : path.startsWith("/api/v1/operations/")
+      ? of.operation
+      : path.startsWith("/api/v1/job-runs/")
+        ? of.run
+        : path.startsWith("/api/v1/jobs/")
+          ? of.jobId
+          : crypto.randomUUID();
+  const filled = { projectid: of.project, jobid: of.job, name: "source", id: item };
+  return pathWith(route, {
+    ...Object.fromEntries(route.pathParameters.map((name) => [name, item])),
+    ...filled,
+  });
+}
+
+const send = (route: Route, path: string, token: string | null) =>
+  gatehouse.call(route.method, path, { token, ...(route.body === undefined ? {} : { body: route.body }) });
+
+describe("every route that is not open to all", () => {
+  test("is there: the things that hold data are all guarded", () => {
+    expect(guarded.length).toBeGreaterThan(40);
+    const kept = /^\/api\/v1\/(project|jobs|job-runs|operations)\b/;
+    expect(routes.filter(({ path, scopes }) => kept.test(path) && scopes === null)).toEqual([]);
+  });
+
+  test("answers 401 and a challenge without a token, whatever else is asked, HEAD included", async () => {
+    const wrong: string[] = [];
+    for (const route of guarded) {
+      for (const method of route.method === "GET" ? ["GET", "HEAD"] : [route.method]) {
+        const answer = await gatehouse.call(method, pathOf(route, things), { token: null, body: {} });
+        const challenge = answer.headers["www-authenticate"] ?? "";
+        if (answer.status !== 401 || !/^Bearer\b/.test(challenge))
+          wrong.push(`${method} ${route.name}: ${answer.status}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test('answers 401 with error="invalid_token" to a token that is none of ours', async () => {
+    const token = await gatehouse.token();
+    const forged = `${token.slice(0, token.lastIndexOf(".") + 1)}${"A".repeat(86)}`;
+    const wrong: string[] = [];
+    for (const route of guarded.slice(0, 5)) {
+      for (const presented of [forged, "x.y.z", "x", token.slice(0, -2)]) {
+        const answer = await send(route, pathOf(route, things), presented);
+        const challenge = answer.headers["www-authenticate"] ?? "";
+        if (answer.status !== 401 || !challenge.includes('error="invalid_token"'))
+          wrong.push(`${route.name}: ${challenge}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test("answers 403 and names the scope to a token that has every scope but its own", async () => {
+    const wrong: string[] = [];
+    for (const route of guarded.filter(({ scopes }) => (scopes ?? []).length > 0)) {
+      const needed = route.scopes ?? [];
+      const token = await tokenWith(TENANT_SCOPES.filter((scope) => !needed.includes(scope)));
+      const answer = await send(route, pathOf(route, things), token);
+      const challenge = answer.headers["www-authenticate"] ?? "";
+      const right =
+        challenge.includes('error="insufficient_scope"') && challenge.includes(`scope="${needed.join(" ")}"`);
+      if (answer.status !== 403 || !right) wrong.push(`${route.name}: ${answer.status} ${challenge}`);
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test("lets in a token that has its scope alone", async () => {
+    const wrong: string[] = [];
+    for (const route of guarded.filter(({ method }) => method !== "DELETE")) {
+      const token = await tokenWith((route.scopes ?? []) as Scope[]);
+      const answer = await send(route, pathOf(route, things), token);
+      if (answer.status === 401 || answer.status === 403)
+        wrong.push(`${route.name}: ${answer.status} ${answer.text}`);
+    }
+    expect(wrong).toEqual([]);
+  });
+});
+
+const clients = new Map<string, Promise<Credentials>>();
+
+async function tokenWith(scopes: readonly Scope[]): Promise<string> {
+  const known = clients.get(scopes.join()) ?? gatehouse.createClient({ scopes });
+  clients.set(scopes.join(), known);
+  return gatehouse.token(await known);
+}
+
+describe.each([
+  ["another organization's client", false],
+  ["a client that is limited to another project", true],
+])("to %s", (_who, sameOrganization) => {
+  let token: string;
+  let own: TestProject;
+
+  beforeAll(async () => {
+    if (sameOrganization) {
+      own = await gatehouse.createProject();
+      token = await gatehouse.token(await gatehouse.createClient({ projects: [own.id] }));
+    } else {
+      const other = await gatehouse.createOrganization();
+      own = other.project;
+      token = await gatehouse.token(other.client);
+    }
+  });
+
+  const withIds = () =>
+    guarded.filter(({ pathParameters, scopes }) => {
+      const beyond = EXTRA_SCOPES.some((scope) => scopes?.includes(scope));
+      return pathParameters.length > 0 && !beyond;
+    });
+
+  test("what exists answers exactly as what does not: 404", async () => {
+    const wrong: string[] = [];
+    for (const route of withIds()) {
+      const path = pathOf(route, things);
+      const answer = await send(route, path, token);
+      const absent = pathOf(route, nothing());
+      const control = await send(route, absent, token);
+      const same = plain(answer.text, path) === plain(control.text, absent);
+      if (answer.status !== 404 || !same)
+        wrong.push(`${route.name}: ${answer.status} ${answer.text} ${control.text}`);
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test("what exists is not found through their own project either", async () => {
+    const wrong: string[] = [];
+    for (const route of withIds().filter(({ pathParameters }) => pathParameters.length > 1)) {
+      const path = pathOf(route, { ...things, project: String(own.number) });
+      // A connection that cannot be replaced is no reason to look at its new configuration.
+      const answer = await send(route, path, token);
+      if (answer.status !== 404) wrong.push(`${route.name}: ${answer.status} ${answer.text}`);
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test("no list shows anything of it", async () => {
+    const wrong: string[] = [];
+    const mine = { ...things, project: String(own.number) };
+    const hints = [...NAMES, things.jobId, things.run, things.operation, gatehouse.project.id];
+    const lists = guarded.filter(({ method, path }) => method === "GET" && !/\{(id|jobid|name)\}/.test(path));
+    for (const route of lists) {
+      const answer = await send(route, pathOf(route, mine), token);
+      const found = hints.filter((hint) => answer.text.includes(hint));
+      if (found.length > 0) wrong.push(`${route.name}: ${found.join()}`);
+    }
+    expect(lists.length).toBeGreaterThan(4);
+    expect(wrong).toEqual([]);
+  });
+});
+
+/** An answer without what differs between any two requests. */
+function plain(text: string, path: string): string {
+  return text.replaceAll(path, "PATH").replaceAll(/"requestId":"[^"]*"/g, "");
+}
+
+test("a client that is limited to the project itself sees all of it", async () => {
+  const client = await gatehouse.createClient({ projects: [gatehouse.project.id] });
+  const token = await gatehouse.token(client);
+  const paths = [
+    `/api/v1/operations/${things.operation}`,
+    `/api/v1/jobs/${things.jobId}`,
+    `/api/v1/job-runs/${things.run}`,
+    `/api/v1/project/default/jobs/${things.job}/tasks`,
+  ];
+  for (const path of paths) expect((await gatehouse.call("GET", path, { token })).status, path).toBe(200);
+});

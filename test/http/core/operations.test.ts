@@ -1,0 +1,120 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import {
+  type Answer,
+  type Installation,
+  type OperationAnswer,
+  openInstallation,
+} from "../../support/installation.js";
+import { files, ProjectApi, TIMESTAMP } from "../project/support.js";
+
+let gatehouse: Installation;
+/** Oldest first: a sync that succeeded, one that failed, a test of a connection. */
+let succeeded: OperationAnswer;
+let failed: OperationAnswer;
+
+interface Page {
+  readonly items: readonly OperationAnswer[];
+  readonly nextCursor: string | null;
+}
+
+const list = (query = ""): Promise<Answer<Page>> => gatehouse.call<Page>("GET", `/api/v1/operations${query}`);
+const idsOf = async (query: string): Promise<string[]> => (await list(query)).body.items.map(({ id }) => id);
+
+beforeAll(async () => {
+  gatehouse = await openInstallation();
+  await gatehouse.putFile("in.csv", "id\n1\n");
+  const api = new ProjectApi(gatehouse);
+  const rest = { destination: files("out", "out"), frequency: "", streams_config: {} };
+  const good = await api.make("/jobs", { ...rest, name: "good", source: files("in", "in.csv") });
+  const bad = await api.make("/jobs", { ...rest, name: "bad", source: files("missing", "missing.csv") });
+  succeeded = await api.syncAndWait(good.id);
+  failed = await api.syncAndWait(bad.id);
+  await api.post("/sources/test", { type: "file", version: "1.0.0", config: { path: "in.csv" } });
+});
+
+afterAll(() => gatehouse.close());
+
+test("an operation says what it is about, how it went and who asked", async () => {
+  expect(succeeded).toEqual({
+    id: expect.any(String),
+    operationType: "sync",
+    status: "succeeded",
+    done: true,
+    resource: { type: "run", id: expect.any(String), href: expect.stringMatching(/^\/api\/v1\/job-runs\//) },
+    projectId: gatehouse.project.id,
+    progress: expect.objectContaining({ percent: 100 }),
+    steps: ["copy", "commit"].map((name) => ({
+      name,
+      status: "succeeded",
+      startedAt: TIMESTAMP,
+      finishedAt: TIMESTAMP,
+      message: null,
+    })),
+    result: { rows: 1, bytes: expect.any(Number), streams: { in: expect.objectContaining({ rows: 1 }) } },
+    error: null,
+    createdAt: TIMESTAMP,
+    startedAt: TIMESTAMP,
+    finishedAt: TIMESTAMP,
+    createdBy: { kind: "client", id: expect.any(String), name: "administrator" },
+    nextOperationId: null,
+  });
+  for (const id of [succeeded.id.toUpperCase(), succeeded.id.replaceAll("-", "")]) {
+    expect((await gatehouse.call("GET", `/api/v1/operations/${id}`)).body).toEqual(succeeded);
+  }
+});
+
+test("a failed one says why and where, as a problem", () => {
+  expect(failed).toMatchObject({
+    status: "failed",
+    done: true,
+    result: null,
+    error: {
+      type: "urn:gatehouse:error:not-found",
+      title: "Not found at the store",
+      status: 404,
+      detail: expect.stringContaining('"missing.csv" does not exist'),
+      vertex: "source",
+      path: "missing.csv",
+    },
+  });
+});
+
+test("one that does not exist is a 404 problem", async () => {
+  for (const id of [crypto.randomUUID(), "1", "x"]) {
+    const answer = await gatehouse.call("GET", `/api/v1/operations/${id}`);
+    expect(answer.status).toBe(404);
+    expect(answer.headers["content-type"]).toBe("application/problem+json");
+    expect(answer.body).toEqual({
+      type: "urn:gatehouse:error:not-found",
+      title: "Not Found",
+      status: 404,
+      detail: "operation not found",
+      instance: `/api/v1/operations/${id}`,
+      code: "not_found",
+      requestId: expect.any(String),
+    });
+  }
+});
+
+test("the list is newest first and filtered by status and type", async () => {
+  const all = await idsOf("");
+  expect(all).toHaveLength(3);
+  expect(all.slice(1)).toEqual([failed.id, succeeded.id]);
+  expect(await idsOf("?status=failed")).toEqual([failed.id]);
+  expect(await idsOf("?operationType=sync")).toEqual([failed.id, succeeded.id]);
+  expect(await idsOf("?operationType=sync&status=succeeded")).toEqual([succeeded.id]);
+  expect(await idsOf("?operationType=check")).toEqual(all.slice(0, 1));
+  expect(await idsOf("?operationType=unheard-of")).toEqual([]);
+  expect((await list("?status=happy")).status).toBe(400);
+});
+
+test("pages leave nothing out and show nothing twice", async () => {
+  const seen: string[] = [];
+  let cursor: string | null = "";
+  while (cursor !== null) {
+    const { body }: Answer<Page> = await list(`?limit=1${cursor === "" ? "" : `&cursor=${cursor}`}`);
+    seen.push(...body.items.map(({ id }) => id));
+    cursor = body.nextCursor;
+  }
+  expect(seen).toEqual(await idsOf(""));
+});

@@ -1,0 +1,138 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type OperationQueue, openQueue, type QueueBackend } from "../../src/operations/queue.js";
+import { newId } from "../../src/platform/ids.js";
+import { queueBackends } from "../support/backends.js";
+import { createDatabase, type TestDatabase } from "../support/database.js";
+import { until } from "../support/until.js";
+import { killConsumer, spawnConsumer } from "./consumer-process.js";
+import { silent } from "./support.js";
+
+describe.each(await queueBackends())("on $name", (backend) => {
+  let database: TestDatabase;
+  let configuration: QueueBackend;
+  let queue: OperationQueue;
+
+  beforeAll(async () => {
+    database = await createDatabase();
+    configuration = await backend.queue(database.url);
+    queue = openQueue(configuration, silent);
+  });
+  afterAll(async () => {
+    await queue.close();
+    await database.drop();
+  });
+
+  const send = (...ids: string[]): Promise<void> => queue.send(ids.map((id) => ({ id, priority: 100 })));
+
+  test("an id that waits is not sent twice", async () => {
+    const [id, marker] = [newId(), newId()];
+    await send(id);
+    await send(id);
+    await send(marker);
+    const received: string[] = [];
+    const stop = await queue.consume(async (one) => void received.push(one), 1);
+    await until("the marker came", () => received.includes(marker));
+    await stop();
+    expect(received).toEqual([id, marker]);
+  });
+
+  test("an id that is being worked at is not sent twice, and can be sent again when that is over", async () => {
+    const [id, marker] = [newId(), newId()];
+    const received: string[] = [];
+    let release: () => void = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const stop = await queue.consume(async (one) => {
+      received.push(one);
+      if (one === id) await held;
+    }, 2);
+    await send(id);
+    await until("it is worked at", () => received.includes(id));
+    await send(id);
+    await send(marker);
+    await until("the marker came", () => received.includes(marker));
+    expect(received).toEqual([id, marker]);
+    release();
+    await until("it comes again", async () => {
+      await send(id);
+      return received.filter((one) => one === id).length > 1;
+    });
+    await stop();
+  });
+
+  test("an id whose consumer failed can be sent again", async () => {
+    const id = newId();
+    let tries = 0;
+    const stop = await queue.consume(async () => {
+      if (++tries === 1) throw new Error("no");
+    }, 1);
+    await until("it came twice", async () => {
+      await send(id);
+      return tries >= 2;
+    });
+    await stop();
+  });
+
+  test("lower priority numbers come first", async () => {
+    const [late, early] = [newId(), newId()];
+    await queue.send([
+      { id: late, priority: 100 },
+      { id: early, priority: 10 },
+    ]);
+    const received: string[] = [];
+    const stop = await queue.consume(async (one) => void received.push(one), 1);
+    await until("both came", () => received.length === 2);
+    await stop();
+    expect(received).toEqual([early, late]);
+  });
+
+  test("at most as many at once as asked for", async () => {
+    const ids = Array.from({ length: 12 }, newId);
+    let now = 0;
+    let most = 0;
+    let done = 0;
+    const stop = await queue.consume(async () => {
+      most = Math.max(most, ++now);
+      await new Promise((resolve) => setImmediate(resolve));
+      now--;
+      done++;
+    }, 3);
+    await send(...ids);
+    await until("all came", () => done === ids.length);
+    await stop();
+    expect(most).toBeLessThanOrEqual(3);
+  });
+
+  test("what a killed consumer had is delivered again", async () => {
+    const id = newId();
+    const killed = await spawnConsumer(configuration);
+    await send(id);
+    await until("the consumer has it", () => killed.received().includes(id));
+    await killConsumer(killed);
+    const received: string[] = [];
+    const stop = await queue.consume(async (one) => void received.push(one), 1);
+    await until("it is delivered again", () => received.includes(id), 15_000);
+    await stop();
+  });
+
+  test("stopping waits for what runs", async () => {
+    const id = newId();
+    const order: string[] = [];
+    let release: () => void = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const stop = await queue.consume(async () => {
+      order.push("begun");
+      await held;
+      order.push("ended");
+    }, 1);
+    await send(id);
+    await until("it runs", () => order.includes("begun"));
+    const stopped = stop().then(() => order.push("stopped"));
+    release();
+    await stopped;
+    expect(order).toEqual(["begun", "ended", "stopped"]);
+  });
+});

@@ -1,0 +1,98 @@
+import { pino } from "pino";
+import { Ledger, type LockTarget, type OperationRequest } from "../../src/operations/ledger.js";
+import type { Operation } from "../../src/operations/operation.js";
+import { newId } from "../../src/platform/ids.js";
+import { Database } from "../../src/platform/sql.js";
+import { createDatabase, type TestDatabase } from "../support/database.js";
+
+export const silent = pino({ level: "silent" });
+
+/** A ledger on a database of its own. */
+export interface LedgerBench {
+  readonly database: TestDatabase;
+  readonly db: Database;
+  readonly ledger: Ledger;
+  /** Accepts an operation, in a transaction of its own. */
+  accept(wish?: Partial<OperationRequest>): Promise<Operation>;
+  /** The operation's whole row. */
+  row(id: string): Promise<OperationRow>;
+  /** The locks that an operation holds. */
+  locks(id: string): Promise<LockTarget[]>;
+  /** Lets the lease of an operation run out. */
+  expireLease(id: string): Promise<void>;
+  /** Whether a statement that contains this text waits for a lock. */
+  isWaited(text: string): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+export interface OperationRow {
+  readonly status: string;
+  readonly attempt: number;
+  readonly leased_by: string | null;
+  readonly lease_expires_at: Date | null;
+  readonly dispatched_at: Date | null;
+  readonly progress: unknown;
+  readonly steps: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly message: string | null;
+  }[];
+  readonly result: unknown;
+  readonly error: { readonly type: string; readonly detail: string } | null;
+  readonly payload_secrets: Buffer | null;
+}
+
+export const LEASE_MS = 5_000;
+
+export function wish(more: Partial<OperationRequest> = {}): OperationRequest {
+  return {
+    organizationId: newId(),
+    projectId: null,
+    operationType: "sync",
+    resource: { type: "run", id: newId() },
+    locks: [],
+    payload: {},
+    createdBy: { kind: "client", id: newId(), name: "a test" },
+    ...more,
+  };
+}
+
+export async function openLedger(): Promise<LedgerBench> {
+  const database = await createDatabase();
+  const db = new Database(database.url, 20, silent);
+  const ledger = new Ledger(db);
+  return {
+    database,
+    db,
+    ledger,
+    accept: (more) => db.transaction((tx) => ledger.request(tx, wish(more))),
+    async row(id) {
+      const [row] = await database.query<OperationRow>("SELECT * FROM operations WHERE id = $1", [id]);
+      if (row === undefined) throw new Error(`there is no operation ${id}`);
+      return row;
+    },
+    locks: (id) =>
+      database.query<LockTarget>(
+        `SELECT resource_type AS type, resource_id AS id FROM operation_locks WHERE operation_id = $1 ORDER BY 1, 2`,
+        [id],
+      ),
+    async expireLease(id) {
+      await database.query(
+        `UPDATE operations SET lease_expires_at = clock_timestamp() - interval '1 second' WHERE id = $1`,
+        [id],
+      );
+    },
+    isWaited: async (text) => {
+      const waiting = await database.query(
+        `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+         AND strpos(query, $1) > 0 AND pid <> pg_backend_pid()`,
+        [text],
+      );
+      return waiting.length > 0;
+    },
+    async close() {
+      await db.close();
+      await database.drop();
+    },
+  };
+}
