@@ -3,6 +3,7 @@ import { ApiKeys } from "./auth/api-keys.js";
 import { type Denylist, openDenylist } from "./auth/denylist.js";
 import { openSigningKeys, type SigningKeys } from "./auth/keys.js";
 import { builtInResourceServers, type ResourceServers } from "./auth/resource-servers.js";
+import { TokenCounts } from "./auth/token-counts.js";
 import { createTokenEndpoint, type TokenEndpoint } from "./auth/token-endpoint.js";
 import { TokenVerifier } from "./auth/verifier.js";
 import { AuditBuffer } from "./domain/audit/buffer.js";
@@ -20,6 +21,7 @@ export interface Access {
   readonly resourceServers: ResourceServers;
   readonly verifier: TokenVerifier;
   readonly tokens: TokenEndpoint;
+  readonly tokenCounts: TokenCounts;
   readonly audit: AuditBuffer;
   /** Shared between the processes of the installation. */
   readonly counters: Counters;
@@ -50,6 +52,7 @@ export function assembleAccess(deps: AccessDeps, keys: SigningKeys, clock: Clock
   const resourceServers = builtInResourceServers(publicUrl);
   const verifier = new TokenVerifier({ publicUrl, keys, resourceServers, clock });
   const tokens = createTokenEndpoint({ publicUrl, keys, records, resourceServers, masterKey, clock, logger });
+  const tokenCounts = new TokenCounts(db, logger);
   const audit = new AuditBuffer(prisma, logger);
   const store =
     config.redisUrl === null ? new PostgresCounterStore(db) : new RedisCounterStore(config.redisUrl, logger);
@@ -61,6 +64,7 @@ export function assembleAccess(deps: AccessDeps, keys: SigningKeys, clock: Clock
     records.close();
     denylist.close();
     apiKeys.close();
+    await tokenCounts.close();
     await audit.close();
     await counters.close();
     await localCounters.close();
@@ -78,6 +82,7 @@ export function assembleAccess(deps: AccessDeps, keys: SigningKeys, clock: Clock
     resourceServers,
     verifier,
     tokens,
+    tokenCounts,
     audit,
     counters,
     localCounters,

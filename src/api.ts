@@ -4,6 +4,12 @@ import { type Access, openAccess } from "./access.js";
 import { buildApp, type Limits } from "./app.js";
 import type { Config } from "./config.js";
 import { buildConnectors, catalogOf } from "./connectors/registry.js";
+import { ApiKeys } from "./domain/access/api-keys.js";
+import { ClientSecrets } from "./domain/access/client-secrets.js";
+import { Clients } from "./domain/access/clients.js";
+import { Organizations } from "./domain/access/organizations.js";
+import { RegisteredResourceServers } from "./domain/access/resource-servers.js";
+import { Users } from "./domain/access/users.js";
 import { AuditEvents } from "./domain/audit/events.js";
 import { Connections } from "./domain/connections/connections.js";
 import { Probes } from "./domain/connections/probe.js";
@@ -29,10 +35,12 @@ export function buildServices(
   waiters: Waiters,
   access: Pick<Access, "clock" | "counters">,
 ): Services {
-  const { config, prisma, db, ledger, dispatcher, masterKey } = runtime;
+  const { config, prisma, db, ledger, dispatcher, masterKey, signals } = runtime;
   const { filesRoot, outboundAllow } = config;
   const catalog = catalogOf(buildConnectors({ filesRoot, outboundAllow, forbidden: [] }));
   const connections = new Connections(prisma, catalog, masterKey);
+  const changed = (clientId: string): void => void signals.publish("access.changed", clientId);
+  const holders = { prisma, masterKey, clock: access.clock, changed };
   return {
     projects: new Projects(prisma),
     connections,
@@ -44,6 +52,12 @@ export function buildServices(
     logs: new Logs(prisma),
     ledger,
     auditEvents: new AuditEvents(prisma),
+    organizations: new Organizations(holders),
+    users: new Users(holders),
+    clients: new Clients(holders),
+    clientSecrets: new ClientSecrets(holders),
+    resourceServers: new RegisteredResourceServers(prisma, config.publicUrl),
+    apiKeys: new ApiKeys(holders),
     ...buildPeople(runtime, access),
   };
 }

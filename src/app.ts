@@ -1,10 +1,13 @@
 import cors from "@fastify/cors";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from "fastify";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
 import type { Access } from "./access.js";
+import { accessLogPlugin } from "./http/access-log.js";
 import { bodiesPlugin } from "./http/bodies.js";
 import type { CallerDeps } from "./http/callers.js";
 import { coreDialect } from "./http/core-api/dialect.js";
 import { coreApi } from "./http/core-api/routes.js";
+import { deploymentsDialect } from "./http/deployments-api/dialect.js";
+import { deploymentsApi } from "./http/deployments-api/routes.js";
 import type { Dialect } from "./http/dialect.js";
 import { errorsPlugin, sendFailure } from "./http/errors.js";
 import { guardPlugin } from "./http/guard.js";
@@ -18,6 +21,8 @@ import { type RatePolicy, rateLimitPlugin } from "./http/rate-limit.js";
 import { Problem } from "./http/schemas/common.js";
 import type { Services } from "./http/services.js";
 import { sessionAuthenticator, sessionPlugin } from "./http/session-auth.js";
+import { topicsDialect } from "./http/topics-api/dialect.js";
+import { topicsApi } from "./http/topics-api/routes.js";
 import { validationPlugin } from "./http/validation.js";
 import { newId } from "./platform/ids.js";
 import type { Logger } from "./platform/logger.js";
@@ -44,7 +49,7 @@ const BODY_LIMIT = 1024 * 1024;
 const REQUEST_TIMEOUT_MS = 120_000;
 
 /** The first that owns a path shapes its errors; the core API's shape serves all other paths. */
-const DIALECTS = [projectDialect, coreDialect];
+const DIALECTS = [projectDialect, topicsDialect, deploymentsDialect, coreDialect];
 
 /** The http server with every plugin and prefix, in order; it listens to nothing yet. */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
@@ -53,8 +58,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     genReqId: newId,
     bodyLimit: BODY_LIMIT,
     requestTimeout: REQUEST_TIMEOUT_MS,
-    // Keys in queries stay out of the log.
-    disableRequestLogging: false,
+    // `accessLogPlugin` writes one line per request, without the query.
+    logController: new LogController({ disableRequestLogging: true }),
     return503OnClosing: true,
     frameworkErrors: (error, request, reply) => void sendFailure(DIALECTS, error, request, reply),
     routerOptions: { maxParamLength: 500, ignoreTrailingSlash: true },
@@ -82,6 +87,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   const { access, limits, services } = deps;
   await app.register(sessionPlugin);
   await app.register(guardPlugin, guardOptions(access, limits, sessionsOf(services, access)));
+  await app.register(accessLogPlugin);
   await app.register(rateLimitPlugin, {
     requests: limits.requestsPerPrincipal,
     local: access.localCounters,
@@ -92,6 +98,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   await app.register(coreApi, { prefix: "/api/v1", services });
   await app.register(peopleApi, { services });
   await app.register(projectApi, { prefix: "/api/v1/project/:projectid", services });
+  await app.register(topicsApi, { prefix: "/api/v1", services });
+  await app.register(deploymentsApi, { services });
   return app;
 }
 

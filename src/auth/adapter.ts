@@ -18,20 +18,8 @@ export function createAdapterFactory(records: AccessRecords, clock: Clock): Adap
   return (model) => (model === "Client" ? new ClientAdapter(records, clock) : new NoStorage(model));
 }
 
-/** The client while it may get tokens. A failing look is repeated on fresh data: it may just have been enabled. */
-export async function findUsable(
-  records: AccessRecords,
-  clock: Clock,
-  clientId: string,
-): Promise<ClientRecord | null> {
-  const usable = (client: ClientRecord | null): client is ClientRecord =>
-    client !== null && isUsable(client, clock.now().getTime());
-  const known = records.get(clientId);
-  const client = await known;
-  if (usable(client)) return client;
-  if (known instanceof Promise) return null;
-  const fresh = await records.reload(clientId);
-  return usable(fresh) ? fresh : null;
+function toMetadata(client: ClientRecord): AdapterPayload {
+  return { client_id: client.clientId, client_secret: PLACEHOLDER };
 }
 
 class NoStorage implements Adapter {
@@ -79,8 +67,15 @@ class ClientAdapter extends NoStorage {
     this.#clock = clock;
   }
 
-  override async find(clientId: string): Promise<AdapterPayload | undefined> {
-    const client = await findUsable(this.#records, this.#clock, clientId);
-    return client === null ? undefined : { client_id: client.clientId, client_secret: PLACEHOLDER };
+  override find(clientId: string): Promise<AdapterPayload | undefined> {
+    const known = this.#records.get(clientId);
+    if (!(known instanceof Promise) && this.#usable(known)) return Promise.resolve(toMetadata(known));
+    // A failing look is repeated on fresh data: the client may just have been enabled.
+    const fresh = known instanceof Promise ? known : this.#records.reload(clientId);
+    return fresh.then((client) => (this.#usable(client) ? toMetadata(client) : undefined));
+  }
+
+  #usable(client: ClientRecord | null): client is ClientRecord {
+    return client !== null && isUsable(client, this.#clock.now().getTime());
   }
 }

@@ -13,7 +13,7 @@ import type { Logger } from "../platform/logger.js";
 import type { AccessRecords } from "./access-records.js";
 import { createAdapterFactory } from "./adapter.js";
 import { type ClientRecord, secretMatches } from "./clients.js";
-import { Grants } from "./grants.js";
+import { type Granted, Grants } from "./grants.js";
 import { type ActiveKey, SIGNING_ALGORITHM } from "./keys.js";
 import { DEFAULT_IDENTIFIER, type ResourceServer, type ResourceServers } from "./resource-servers.js";
 import { TOKEN_PATH, unwrapResource, wrapResource } from "./token-request.js";
@@ -124,53 +124,86 @@ class SynchronousKey extends ExternalSigningKey {
 }
 
 /** Compares with what memory holds and, where that fails, with the database: a secret may just have been added. */
-async function authenticate(deps: ProviderDeps, clientId: string, presented: string): Promise<boolean> {
-  const matches = (client: ClientRecord | null): boolean =>
-    client !== null && secretMatches(deps.masterKey, client, presented, deps.clock.now().getTime());
-  return matches(await deps.records.get(clientId)) || matches(await deps.records.reload(clientId));
+function authenticate(deps: ProviderDeps, clientId: string, presented: string): boolean | Promise<boolean> {
+  const known = deps.records.get(clientId);
+  if (!(known instanceof Promise) && matches(deps, known, presented)) return true;
+  const fresh = known instanceof Promise ? known : deps.records.reload(clientId);
+  return fresh.then((client) => matches(deps, client, presented));
 }
 
-/** What the request comes to, now that the client is authenticated: its grant type, audience and scope. */
-async function decide(
+function matches(
+  { masterKey, clock }: ProviderDeps,
+  client: ClientRecord | null,
+  presented: string,
+): boolean {
+  return client !== null && secretMatches(masterKey, client, presented, clock.now().getTime());
+}
+
+/**
+ * What the request comes to, now that the client is authenticated: its grant type, audience and scope. Answers at
+ * once where memory can: every turn of the event loop costs here, on the way of each token.
+ */
+function decide(
   deps: ProviderDeps,
   ctx: KoaContextWithOIDC,
   identifier: string,
-): Promise<ResourceServerInfo> {
+): ResourceServerInfo | Promise<ResourceServerInfo> {
   const { client, params } = ctx.oidc;
   if (client === undefined || params === undefined) throw new Error("called before authentication");
-  const record = await deps.records.get(client.clientId);
-  if (record?.grantTypes.includes(String(params["grant_type"])) !== true) {
-    throw new errors.UnauthorizedClient("the client may not use this grant type");
+  return when(deps.records.get(client.clientId), (record) => {
+    if (record?.grantTypes.includes(String(params["grant_type"])) !== true) {
+      throw new errors.UnauthorizedClient("the client may not use this grant type");
+    }
+    return when(deps.resourceServers.find(identifier, record.organizationId), (server) => {
+      if (server === null) throw new errors.InvalidTarget("the audience is unknown");
+      return grant(deps, ctx, record, server);
+    });
+  });
+}
+
+function grant(
+  { records }: ProviderDeps,
+  ctx: KoaContextWithOIDC,
+  client: ClientRecord,
+  server: ResourceServer,
+): ResourceServerInfo | Promise<ResourceServerInfo> {
+  const asked = typeof ctx.oidc.params?.["scope"] === "string" ? ctx.oidc.params["scope"] : undefined;
+  const granted = grants.scopes(asked, client.scopes, server);
+  if (!("refused" in granted)) return issue(ctx, client, server, granted);
+  // The grant may just have been widened.
+  return records.reload(client.clientId).then((fresh) => {
+    const holder = fresh ?? client;
+    return issue(ctx, holder, server, grants.scopes(asked, holder.scopes, server));
+  });
+}
+
+function issue(
+  ctx: KoaContextWithOIDC,
+  client: ClientRecord,
+  server: ResourceServer,
+  granted: Granted,
+): ResourceServerInfo {
+  if ("refused" in granted) {
+    const refused = granted.refused.join(" ");
+    throw new errors.InvalidScope("a requested scope is not granted to the client", refused);
   }
-  const server = await deps.resourceServers.find(identifier, record.organizationId);
-  if (server === null) throw new errors.InvalidTarget("the audience is unknown");
-  const asked = typeof params["scope"] === "string" ? params["scope"] : undefined;
-  const { scope, holder } = await grant(deps.records, record, server, asked);
-  params["scope"] = scope;
-  issuedTo.set(ctx, holder);
+  const { scope } = granted;
+  if (scope === "") throw new errors.InvalidScope("no scope is granted to the client", "");
+  // The provider reads the scope here once more.
+  if (ctx.oidc.params !== undefined) ctx.oidc.params["scope"] = scope;
+  issuedTo.set(ctx, client);
   return {
     audience: server.audience,
     scope,
-    accessTokenTTL: holder.tokenLifetime ?? server.tokenLifetime,
+    accessTokenTTL: client.tokenLifetime ?? server.tokenLifetime,
     accessTokenFormat: "jwt",
     jwt: { sign: { alg: SIGNING_ALGORITHM } },
   };
 }
 
-async function grant(records: AccessRecords, client: ClientRecord, server: ResourceServer, asked?: string) {
-  let holder = client;
-  let granted = grants.scopes(asked, holder.scopes, server);
-  if ("refused" in granted) {
-    // The grant may just have been widened.
-    holder = (await records.reload(client.clientId)) ?? client;
-    granted = grants.scopes(asked, holder.scopes, server);
-  }
-  if ("refused" in granted) {
-    const { refused } = granted;
-    throw new errors.InvalidScope("a requested scope is not granted to the client", refused.join(" "));
-  }
-  if (granted.scope === "") throw new errors.InvalidScope("no scope is granted to the client", "");
-  return { scope: granted.scope, holder };
+/** Goes on at once with a value, and later with what a promise brings. */
+function when<T, R>(value: T | Promise<T>, work: (value: T) => R | Promise<R>): R | Promise<R> {
+  return value instanceof Promise ? value.then(work) : work(value);
 }
 
 /** What the guards judge the token by, besides RFC 9068's claims: its tenant and its client's generation. */

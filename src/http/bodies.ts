@@ -10,7 +10,7 @@ import { invalid } from "../platform/errors.js";
 export const bodiesPlugin = fp(
   async (app: FastifyInstance) => {
     app.addHttpMethod("GET", { hasBody: true, overrideExisting: true });
-    app.removeContentTypeParser("application/json");
+    app.removeContentTypeParser(["application/json", "text/plain"]);
     // Members named __proto__ or constructor are refused, as Fastify's own parser does.
     const parse = app.getDefaultJsonParser("error", "error");
     app.addContentTypeParser(

@@ -81,7 +81,8 @@ function toAppError(thrown: unknown): AppError {
 function invalidInput(faults: readonly ValidationFault[], context: string): AppError {
   const errors = faults.slice(0, 50).map((fault) => toFieldError(fault, context));
   const summary = errors.map(({ path, message }) => `${path} ${message}`).join("; ");
-  return new AppError("invalid_request", `${context}: ${summary}`, { errors });
+  const part = context === "querystring" ? "query" : context;
+  return new AppError("invalid_request", `${part}: ${summary}`, { errors });
 }
 
 function toFieldError(

@@ -162,15 +162,27 @@ export const oauthPlugin = fp<OAuthOptions>(
 function readBodies(scope: FastifyInstance): void {
   const options = { parseAs: "buffer", bodyLimit: BODY_LIMIT } as const;
   scope.removeAllContentTypeParsers();
-  scope.addContentTypeParser(FORM, options, async (_request: FastifyRequest, body: Buffer) =>
-    parseForm(body),
-  );
-  scope.addContentTypeParser(JSON_TYPE, options, async (_request: FastifyRequest, body: Buffer) =>
-    parseJson(body),
-  );
-  scope.addContentTypeParser("*", options, async () => {
+  scope.addContentTypeParser(FORM, options, reading(parseForm));
+  scope.addContentTypeParser(JSON_TYPE, options, reading(parseJson));
+  const refuse = (): never => {
     throw new OAuthError("invalid_request", `the body must be ${FORM} or ${JSON_TYPE}`);
-  });
+  };
+  scope.addContentTypeParser("*", options, reading(refuse));
+}
+
+/** With a callback: what is there already takes no turn of the event loop. */
+function reading(parse: (body: Uint8Array) => TokenParameters) {
+  return (
+    _request: FastifyRequest,
+    body: Buffer,
+    done: (error: Error | null, value?: unknown) => void,
+  ): void => {
+    try {
+      done(null, parse(body));
+    } catch (error) {
+      done(error as Error);
+    }
+  };
 }
 
 function addTokenRoutes(scope: FastifyInstance, path: string, { tokens }: OAuthOptions): void {
@@ -194,7 +206,7 @@ function addTokenRoutes(scope: FastifyInstance, path: string, { tokens }: OAuthO
     url: path,
     config,
     schema: { hide: true },
-    onRequest: refuseMethod,
+    onRequest: [forgetQuery, refuseMethod],
     handler: refuseMethod,
   });
 }
@@ -209,14 +221,14 @@ function addKeyRoute(scope: FastifyInstance, keys: SigningKeys): void {
 }
 
 /** Credentials do not belong into a URL (RFC 6749 section 2.3.1); those of who sends them there stay out of logs. */
-async function forgetQuery(request: FastifyRequest): Promise<void> {
-  const query = request.raw.url?.indexOf("?") ?? -1;
-  if (query !== -1) request.raw.url = request.raw.url?.slice(0, query);
+function forgetQuery({ raw }: FastifyRequest, _reply: FastifyReply, done: () => void): void {
+  const query = raw.url?.indexOf("?") ?? -1;
+  if (query !== -1) raw.url = raw.url?.slice(0, query);
+  done();
 }
 
 /** Before any body is read: what it says makes no difference. */
-async function refuseMethod(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  await forgetQuery(request);
+async function refuseMethod(_request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   forbidStoring(reply);
   return reply
     .code(405)

@@ -1,3 +1,9 @@
+import type { ApiKeys } from "../domain/access/api-keys.js";
+import type { ClientSecrets } from "../domain/access/client-secrets.js";
+import type { Clients } from "../domain/access/clients.js";
+import type { Organizations } from "../domain/access/organizations.js";
+import type { RegisteredResourceServers } from "../domain/access/resource-servers.js";
+import type { Users } from "../domain/access/users.js";
 import type { AuditEvents } from "../domain/audit/events.js";
 import type { ConnectorCatalog } from "../domain/connections/config.js";
 import type { Connections } from "../domain/connections/connections.js";
@@ -24,6 +30,12 @@ export interface Services {
   readonly logs: Logs;
   readonly ledger: Ledger;
   readonly auditEvents: AuditEvents;
+  readonly organizations: Organizations;
+  readonly users: Users;
+  readonly clients: Clients;
+  readonly clientSecrets: ClientSecrets;
+  readonly resourceServers: RegisteredResourceServers;
+  readonly apiKeys: ApiKeys;
   readonly people: People;
   readonly sessions: Sessions;
   readonly browser: BrowserSettings;

@@ -77,20 +77,20 @@ export class Attempt implements HandlerContext {
       asking = false;
     };
     this.#timers.push(setInterval(() => void renew(), heartbeatMs));
-    this.#timers.push(setInterval(() => void this.#flushProgress(), PROGRESS_EVERY_MS));
+    this.#timers.push(setInterval(() => void this.flushProgress(), PROGRESS_EVERY_MS));
     this.#timers.push(setTimeout(() => this.stop("timeout"), this.operation.timeoutSeconds * 1_000));
   }
 
-  async end(): Promise<void> {
+  end(): void {
     for (const timer of this.#timers) clearTimeout(timer);
-    await this.#flushProgress();
   }
 
   progress(progress: Progress): void {
     this.#latest = progress;
   }
 
-  #flushProgress(): Promise<void> {
+  /** Writes the latest progress, as long as the operation has not ended. Never rejects. */
+  flushProgress(): Promise<void> {
     const progress = this.#latest;
     this.#latest = null;
     if (progress === null) return this.#writing;

@@ -71,6 +71,7 @@ export class Runner {
     try {
       const handler = this.#handlers.get(operation.operationType);
       const ending = await this.#run(attempt, handler);
+      await attempt.flushProgress();
       if (ending.status === "lost") lost = true;
       else if (ending.status === "given-back")
         await this.#deps.ledger.handOver(operation.id, operation.attempt, ending.pauseMs);
@@ -79,7 +80,7 @@ export class Runner {
       if (!(error instanceof LeaseLostError)) throw error;
       lost = true;
     } finally {
-      await attempt.end();
+      attempt.end();
       this.#attempts.delete(attempt);
     }
     if (lost) attempt.logger.info("the lease is lost: another attempt has taken over, or will");

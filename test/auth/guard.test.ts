@@ -3,7 +3,7 @@ import Fastify from "fastify";
 import { SignJWT } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Scope } from "../../src/auth/scopes.js";
-import type { CallerDeps, CallerDeps } from "../../src/http/callers.js";
+import type { CallerDeps } from "../../src/http/callers.js";
 import { guardPlugin } from "../../src/http/guard.js";
 import { until } from "../support/until.js";
 import { type Harness, openHarness } from "./harness.js";

@@ -49,8 +49,6 @@ function inject(app: FastifyInstance, payload: string, headers: Record<string, s
   return app.inject({ method: "POST", url: "/oauth/token", payload, headers });
 }
 
-const noSignals: Signals = { publish: async () => {}, subscribe: () => () => {}, close: async () => {} };
-
 /** The control plane's database, on a wire that a test can cut. */
 class CuttableDatabase extends Database {
   cut = false;
@@ -114,9 +112,10 @@ export async function openHarness(): Promise<Harness> {
     async close() {
       await app.close();
       await access.close();
+      await signals.close();
       await prisma.$disconnect();
-      await sql.close();
-      if (options.database === undefined) await database.drop();
+      await db.close();
+      await database.drop();
     },
   };
 }

@@ -145,7 +145,9 @@ describe("every route that is not open to all", () => {
   test("lets in a token that has its scope alone", async () => {
     const wrong: string[] = [];
     for (const route of guarded.filter(({ method }) => method !== "DELETE")) {
-      const token = await tokenWith((route.scopes ?? []) as Scope[]);
+      const needed = (route.scopes ?? []) as Scope[];
+      // Where any caller will do, one with a scope that is of no use.
+      const token = await tokenWith(needed.length === 0 ? ["status:read"] : needed);
       const answer = await send(route, pathOf(route, things), token);
       if (answer.status === 401 || answer.status === 403)
         wrong.push(`${route.name}: ${answer.status} ${answer.text}`);
@@ -204,7 +206,6 @@ describe.each([
     const wrong: string[] = [];
     for (const route of withIds().filter(({ pathParameters }) => pathParameters.length > 1)) {
       const path = pathOf(route, { ...things, project: String(own.number) });
-      // A connection that cannot be replaced is no reason to look at its new configuration.
       const answer = await send(route, path, token);
       if (answer.status !== 404) wrong.push(`${route.name}: ${answer.status} ${answer.text}`);
     }
@@ -227,7 +228,8 @@ describe.each([
 });
 
 /** An answer without what differs between any two requests. */
-function plain(text: string, path: string): string {
+function plain(text: string, url: string): string {
+  const path = url.replace(/\?.*/, "");
   return text.replaceAll(path, "PATH").replaceAll(/"requestId":"[^"]*"/g, "");
 }
 

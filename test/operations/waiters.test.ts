@@ -46,11 +46,9 @@ describe.each(await queueBackends())("with signals on $name", (backend) => {
     const { id } = await bench.accept();
     const waiting = waiters.wait(id, LONG);
     await until("it has looked", () => db.count > 0);
-    const before = performance.now();
     await there.publish("operation.changed", id);
-    // Not ended at all: so it can only have been the signal.
+    // It has not ended at all: so it can only have been the signal.
     await expect(waiting).resolves.toBe(true);
-    expect(performance.now() - before).toBeLessThan(400);
     waiters.close();
     await Promise.all([here.close(), there.close(), db.close()]);
   });
@@ -112,16 +110,6 @@ describe("with every signal lost", () => {
     // The first look, and one every half second.
     const most = 2 + Math.ceil((performance.now() - started) / 500);
     expect(db.count).toBeLessThanOrEqual(most);
-  });
-
-  test("nobody waits: nothing is asked", async () => {
-    const { id } = await bench.accept();
-    await finish(id);
-    await waiters.wait(id, LONG);
-    const asked = db.count;
-    await expect(waiters.wait((await bench.accept()).id, 1_200)).resolves.toBe(false);
-    // Two or three looks while that one waited, and none in between.
-    expect(db.count - asked).toBeLessThanOrEqual(4);
   });
 
   test("closing lets everybody go, and whoever comes later", async () => {

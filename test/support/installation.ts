@@ -18,8 +18,8 @@ import { createDatabase, type TestDatabase } from "./database.js";
 import { until } from "./until.js";
 
 export interface InstallationOptions {
-  /** Absent: the queue on PostgreSQL; else that Redis. */
-  readonly redisUrl?: string;
+  /** Null, the default: the queue on PostgreSQL; else that Redis. */
+  readonly redisUrl?: string | null;
   /** False: nobody works at operations. */
   readonly worker?: boolean;
   /** More settings, by the names of the environment. */
@@ -108,6 +108,7 @@ export interface Installation {
   /** Writes a file below the files root. */
   putFile(path: string, content: string | Buffer): Promise<void>;
   readFile(path: string): Promise<string>;
+  removeFile(path: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -124,7 +125,7 @@ export async function openInstallation(options: InstallationOptions = {}): Promi
       PORT: "0",
       PUBLIC_URL,
       DATABASE_URL: database.url,
-      ...(options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }),
+      ...(typeof options.redisUrl === "string" ? { REDIS_URL: options.redisUrl } : {}),
       GATEHOUSE_MASTER_KEY: MasterKey.generate(),
       GATEHOUSE_HOME: home,
       FILES_ROOT: filesRoot,
@@ -196,6 +197,7 @@ export async function openInstallation(options: InstallationOptions = {}): Promi
       await writeFile(join(filesRoot, path), content);
     },
     readFile: (path) => readFile(join(filesRoot, path), "utf8"),
+    removeFile: (path) => rm(join(filesRoot, path)),
     async close() {
       wire.close();
       await worker?.stop();

@@ -1,3 +1,4 @@
+import { API_KEY_PREFIX } from "../../auth/api-keys.js";
 import type { Principal, ProjectAccess } from "../../auth/principal.js";
 import { expandScopes, nameScopes, type Scope } from "../../auth/scopes.js";
 import type { Clock } from "../../platform/clock.js";
@@ -59,8 +60,7 @@ export interface ApiKeyPage {
   readonly order: readonly (readonly [field: ApiKeyOrder, direction: "asc" | "desc"])[];
 }
 
-export const ORDERS = ["key", "name", "createdAt", "updatedAt"] as const;
-export type ApiKeyOrder = (typeof ORDERS)[number];
+export type ApiKeyOrder = "key" | "name" | "createdAt" | "updatedAt";
 
 export interface ApiKeyDeps {
   readonly prisma: PrismaClient;
@@ -68,15 +68,8 @@ export interface ApiKeyDeps {
   readonly clock: Clock;
 }
 
-/** What every key begins with: no token does. */
-export const KEY_MARK = "gh_";
 /** How much of a key is kept to recognize it by; more than enough stays unknown. */
-const PREFIX_LENGTH = KEY_MARK.length + 8;
-
-/** The columns of a key's row that stand for the key. Who looks a key up hashes what was presented the same way. */
-export function hashedKey(masterKey: MasterKey, secret: string) {
-  return { hash: masterKey.hash("api-keys", secret), keyId: masterKey.id };
-}
+const PREFIX_LENGTH = API_KEY_PREFIX.length + 8;
 
 /** Static keys with read or write per topic. */
 export class ApiKeys {
@@ -111,7 +104,7 @@ export class ApiKeys {
   async create(principal: Principal, input: ApiKeyInput): Promise<CreatedApiKey> {
     const { prisma, masterKey } = this.#deps;
     const id = newId();
-    const secret = `${KEY_MARK}${newSecret()}`;
+    const secret = `${API_KEY_PREFIX}${newSecret()}`;
     const scopes = applyPermissions(new Set(), input);
     const expiresAt = input.expiresAt ?? null;
     this.#requireFuture(expiresAt);
@@ -126,7 +119,8 @@ export class ApiKeys {
             key: input.key ?? `key_${id}`,
             name: input.name,
             prefix: secret.slice(0, PREFIX_LENGTH),
-            ...hashedKey(masterKey, secret),
+            hash: masterKey.hash("api-keys", secret),
+            keyId: masterKey.id,
             scopes: nameScopes(scopes),
             allProjects: projects === "all",
             projects: { create: projectLinks(projects) },
@@ -217,7 +211,9 @@ async function lock(tx: PrismaTransaction, principal: Principal, key: string): P
   const apiKey = await find(tx, principal, key);
   requireGrant(principal, apiKey, `the API key "${apiKey.name}"`);
   if (apiKey.locked !== null) {
-    throw conflict(`the API key "${apiKey.key}" is locked (${apiKey.locked}): change it where it is written down`);
+    throw conflict(
+      `the API key "${apiKey.key}" is locked (${apiKey.locked}): change it where it is written down`,
+    );
   }
   return apiKey;
 }

@@ -1,5 +1,5 @@
 import type { Principal, ProjectAccess } from "../../auth/principal.js";
-import { expandScopes, isScope, nameScopes, SERVICE, type Scope } from "../../auth/scopes.js";
+import { expandScopes, isScope, nameScopes, type Scope, SERVICE } from "../../auth/scopes.js";
 import { AppError, invalid } from "../../platform/errors.js";
 import type { PrismaTransaction } from "../../platform/prisma.js";
 import { resolveProjects } from "../projects/reference.js";

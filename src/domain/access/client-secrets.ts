@@ -32,7 +32,7 @@ export class ClientSecrets {
     graceSeconds: number = GRACE.default,
   ): Promise<CreatedSecret> {
     const now = this.#deps.clock.now();
-    return this.#deps.prisma.$transaction(async (tx) => {
+    return this.#change(async (tx) => {
       const client = await lockSecretClient(tx, principal, reference);
       const live = client.secrets.filter(({ expiresAt }) => expiresAt === null || expiresAt > now);
       if (live.length >= MAX_LIVE_SECRETS) {
@@ -55,7 +55,7 @@ export class ClientSecrets {
 
   /** Exchanges all secrets for a new one, at once: for when the old one is lost, or known to others. */
   async replace(principal: Principal, reference: string): Promise<CreatedSecret> {
-    return this.#deps.prisma.$transaction(async (tx) => {
+    return this.#change(async (tx) => {
       const client = await lockSecretClient(tx, principal, reference);
       await tx.apiClientSecret.deleteMany({ where: { clientId: client.id } });
       return this.#create(tx, principal, client, true);
@@ -66,13 +66,22 @@ export class ClientSecrets {
   async remove(principal: Principal, reference: string, secretId: string): Promise<void> {
     const id = parseId(secretId);
     if (id === null) throw notFound("secret");
-    await this.#deps.prisma.$transaction(async (tx) => {
+    await this.#change(async (tx) => {
       const client = await lockClient(tx, principal, reference);
       const { count } = await tx.apiClientSecret.deleteMany({ where: { clientId: client.id, id } });
       if (count === 0) throw notFound("secret");
       await tx.apiClient.update({ where: { id: client.id }, data: bumpIf(true) });
       await recordClient(tx, principal, "client.secret.delete", client, { secretId: id });
+      return { client };
     });
+  }
+
+  async #change<T extends { readonly client: ClientView }>(
+    work: (tx: PrismaTransaction) => Promise<T>,
+  ): Promise<T> {
+    const result = await this.#deps.prisma.$transaction(work);
+    this.#deps.changed(result.client.clientId);
+    return result;
   }
 
   async #create(

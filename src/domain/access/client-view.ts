@@ -48,8 +48,7 @@ export const CLIENT_VIEW = {
   },
 } as const;
 
-interface ClientRow
-  extends Omit<ClientView, "scopes" | "projects" | "grantTypes" | "jwks"> {
+interface ClientRow extends Omit<ClientView, "scopes" | "projects" | "grantTypes" | "jwks"> {
   readonly scopes: readonly string[];
   readonly grantTypes: readonly string[];
   readonly allProjects: boolean;

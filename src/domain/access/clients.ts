@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { hashedSecret } from "../../auth/clients.js";
-import { isAdministrator } from "../../auth/roles.js";
 import type { Principal } from "../../auth/principal.js";
+import { isAdministrator } from "../../auth/roles.js";
 import { nameScopes } from "../../auth/scopes.js";
 import type { Clock } from "../../platform/clock.js";
 import type { MasterKey } from "../../platform/crypto.js";
@@ -19,7 +19,14 @@ import {
   requireGrant,
   visibleHolders,
 } from "./authority.js";
-import { CLIENT_VIEW, type ClientView, findClient, type GrantType, lockClient, toClientView } from "./client-view.js";
+import {
+  CLIENT_VIEW,
+  type ClientView,
+  findClient,
+  type GrantType,
+  lockClient,
+  toClientView,
+} from "./client-view.js";
 import { checkJwks, keepsKeys, type PublicJwks } from "./jwks.js";
 
 /** What a client is to be, as a caller says it. */
@@ -45,6 +52,8 @@ export interface ClientDeps {
   readonly prisma: PrismaClient;
   readonly masterKey: MasterKey;
   readonly clock: Clock;
+  /** Tells the processes that judge tokens to look at a client (by its client_id) again, sooner than they would. */
+  readonly changed: (clientId: string) => void;
 }
 
 /** API clients, as their administrators see them. Tokens are issued elsewhere (`src/auth`), by the same rows. */
@@ -114,7 +123,7 @@ export class Clients {
     const { prisma, clock } = this.#deps;
     const scopes = changes.scopes === undefined ? undefined : parseScopes(changes.scopes);
     const jwks = changes.jwks === undefined ? undefined : readJwks(changes.jwks);
-    return prisma.$transaction(async (tx) => {
+    const updated = await prisma.$transaction(async (tx) => {
       const before = await lockClient(tx, principal, reference);
       const chosen = changes.allProjects !== undefined || changes.projects !== undefined;
       const after: ClientView = {
@@ -157,6 +166,8 @@ export class Clients {
       });
       return updated;
     });
+    this.#deps.changed(updated.clientId);
+    return updated;
   }
 
   /** From now on it gets no token, and its tokens are no longer accepted: not even when it is enabled again. */
@@ -169,7 +180,7 @@ export class Clients {
   }
 
   async #setDisabled(principal: Principal, reference: string, disabledAt: Date | null): Promise<ClientView> {
-    return this.#deps.prisma.$transaction(async (tx) => {
+    const updated = await this.#deps.prisma.$transaction(async (tx) => {
       const client = await lockClient(tx, principal, reference);
       // Repeating it changes nothing, and is nothing to write down.
       if ((client.disabledAt === null) === (disabledAt === null)) return client;
@@ -181,15 +192,19 @@ export class Clients {
       await recordClient(tx, principal, disabledAt === null ? "client.enable" : "client.disable", client, {});
       return toClientView(row);
     });
+    this.#deps.changed(updated.clientId);
+    return updated;
   }
 
   /** For good: its tokens die with its row. */
   async delete(principal: Principal, reference: string): Promise<void> {
-    await this.#deps.prisma.$transaction(async (tx) => {
+    const { clientId } = await this.#deps.prisma.$transaction(async (tx) => {
       const client = await lockClient(tx, principal, reference);
       await tx.apiClient.delete({ where: { id: client.id } });
       await recordClient(tx, principal, "client.delete", client, {});
+      return client;
     });
+    this.#deps.changed(clientId);
   }
 }
 

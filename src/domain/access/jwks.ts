@@ -56,9 +56,11 @@ function faultOf(key: Readonly<Record<string, unknown>>): string | null {
   }
   if (kty !== "RSA" && kty !== "EC" && kty !== "OKP") return "must have the kty RSA, EC or OKP";
   const curves = CURVES[kty];
-  if (curves !== undefined && !curves.includes(String(crv))) return `must have the crv ${curves.join(" or ")}`;
+  if (curves !== undefined && !curves.includes(String(crv)))
+    return `must have the crv ${curves.join(" or ")}`;
   if (use !== undefined && use !== "sig") return "must be for signatures (use: sig)";
-  if (alg !== undefined && !ALGORITHMS.test(String(alg))) return `has the alg ${String(alg)}, which is none of signatures`;
+  if (alg !== undefined && !ALGORITHMS.test(String(alg)))
+    return `has the alg ${String(alg)}, which is none of signatures`;
   return faultOfMaterial(key);
 }
 

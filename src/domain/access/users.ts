@@ -1,5 +1,5 @@
 import type { Principal, ProjectAccess } from "../../auth/principal.js";
-import { type Role, ROLE_SCOPES, scopesOfRole } from "../../auth/roles.js";
+import { ROLE_SCOPES, type Role, scopesOfRole } from "../../auth/roles.js";
 import type { Clock } from "../../platform/clock.js";
 import { conflict, invalid, notFound } from "../../platform/errors.js";
 import { newId, parseId } from "../../platform/ids.js";
@@ -222,7 +222,10 @@ async function lock(tx: PrismaTransaction, principal: Principal, id: string): Pr
 }
 
 /** An organization that people own is never left without an owner who can log in. */
-async function refuseLastOwner(tx: PrismaTransaction, { id, organizationId, role, disabledAt }: UserView): Promise<void> {
+async function refuseLastOwner(
+  tx: PrismaTransaction,
+  { id, organizationId, role, disabledAt }: UserView,
+): Promise<void> {
   if (role !== "owner" || disabledAt !== null) return;
   const others = await tx.user.count({
     where: { organizationId, role: "owner", disabledAt: null, id: { not: id } },

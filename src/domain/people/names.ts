@@ -3,10 +3,13 @@ import { type FieldError, invalid } from "../../platform/errors.js";
 export const MAX_USERNAME = 64;
 export const MAX_EMAIL = 254;
 
-/** An @ would make it an e-mail address. */
-const USERNAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
+/** For schemas of requests. An @ would make it an e-mail address. */
+export const USERNAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
 /** Something before an @, a domain after it: whether mail arrives there is another matter. */
-const EMAIL = /^[^\s@\p{C}]{1,64}@[^\s@.\p{C}]+(\.[^\s@.\p{C}]+)*$/u;
+export const EMAIL_PATTERN = "^[^\\s@\\p{C}]{1,64}@[^\\s@.\\p{C}]+(\\.[^\\s@.\\p{C}]+)*$";
+
+const USERNAME = new RegExp(USERNAME_PATTERN);
+const EMAIL = new RegExp(EMAIL_PATTERN, "u");
 
 /** What a person is called; both are unique in the installation. */
 export interface PersonNames {

@@ -1,9 +1,9 @@
-import type { Principal } from "../../auth/principal.js";
+import type { Identity, Origin, Principal } from "../../auth/principal.js";
 import { scopesOfRole } from "../../auth/roles.js";
 import type { Clock } from "../../platform/clock.js";
 import { AppError, conflict, invalid } from "../../platform/errors.js";
 import type { Logger } from "../../platform/logger.js";
-import type { PrismaClient } from "../../platform/prisma.js";
+import type { PrismaClient, PrismaTransaction } from "../../platform/prisma.js";
 import { audit } from "../audit/audit.js";
 import type { Attempts, FailureReason } from "./attempts.js";
 import { Turns } from "./gate.js";
@@ -31,6 +31,12 @@ export interface PasswordChange {
 export interface LoggedIn {
   readonly username: string;
   readonly session: OpenedSession;
+}
+
+/** Somebody whose password was right, at a generation of its access. */
+export interface AuthenticatedUser {
+  readonly identity: Identity;
+  readonly generation: number;
 }
 
 /** More tries at one name than that do not wait for their turn. */
@@ -74,19 +80,23 @@ export class People {
    * @param login a user name or an e-mail address
    */
   async login(login: string, password: string, visit: Visit): Promise<LoggedIn> {
-    const { clock, attempts, sessions, logger } = this.#deps;
-    attempts.requireGoodAddress(visit, clock.now());
-    const reference = userReference(login);
-    const loggedIn = await this.#turns.run(JSON.stringify(reference), async () => {
-      const user = await this.#deps.prisma.user.findUnique({ where: reference, select: FIELDS });
-      const good = await this.#check(user, password, "login", visit);
-      if (good === null) throw wrongCredentials();
-      return this.#openSession(good, password, visit);
+    const { sessions, logger } = this.#deps;
+    const loggedIn = await this.#admit(login, password, visit, "login", async (tx, user) => {
+      const session = await sessions.open(tx, user, visit);
+      return { username: user.username, session };
     });
     await sessions.prune().catch((error: unknown) => {
       logger.warn({ err: error }, "sessions that are over could not be deleted");
     });
     return loggedIn;
+  }
+
+  /** The same without a session, for whoever takes a name and a password in another way: the password grant. */
+  async authenticate(login: string, password: string, visit: Visit): Promise<AuthenticatedUser> {
+    return this.#admit(login, password, visit, "authenticate", async (_tx, user) => ({
+      identity: toIdentity(user),
+      generation: user.generation,
+    }));
   }
 
   /** Ends the session that a request came with; a caller without one has nothing to end. */
@@ -106,7 +116,7 @@ export class People {
     { current, next }: PasswordChange,
     visit: Visit,
   ): Promise<OpenedSession | null> {
-    const { prisma, clock, attempts, sessions } = this.#deps;
+    const { prisma, clock, attempts } = this.#deps;
     if (principal.kind !== "user")
       throw new AppError("forbidden", "only people have passwords: an API client has secrets");
     attempts.requireGoodAddress(visit, clock.now());
@@ -118,25 +128,29 @@ export class People {
       requireGoodPassword(next, good, "/new_password");
       if (next === current) throw samePassword();
       const passwordHash = await hashPassword(next);
-      const { session, forget } = await prisma.$transaction(async (tx) => {
-        // With the hash that was checked: of two changes at once, the second checked a password that is none any more.
-        const changed = await tx.$executeRaw`
-          UPDATE users SET password_hash = ${passwordHash}, generation = generation + 1, failed_logins = 0,
-            locked_until = NULL, updated_at = ${clock.now()}::timestamptz
-          WHERE id = ${good.id}::uuid AND password_hash = ${good.passwordHash} AND disabled_at IS NULL`;
-        if (changed === 0) throw conflict("the user was changed at the same time: try again");
-        const forget = await sessions.endAll(tx, good.id);
-        const { generation } = await tx.user.findUniqueOrThrow({ where: { id: good.id } });
-        const session =
-          visit.sessionSecret === null
-            ? null
-            : await sessions.open(tx, { id: good.id, generation }, { ...visit, sessionSecret: null });
+      const { forget, session } = await prisma.$transaction(async (tx) => {
+        const user = { id: good.id, generation: await this.#replacePassword(tx, good, passwordHash) };
+        const forget = await this.#deps.sessions.endAll(tx, good.id);
         await audit(tx, principal, { action: "user.password", target: target(principal) });
-        return { session, forget };
+        if (visit.sessionSecret === null) return { forget, session: null };
+        return { forget, session: await this.#deps.sessions.open(tx, user, visit) };
       });
       forget();
       return session;
     });
+  }
+
+  /** @returns the generation of what is issued from now on */
+  async #replacePassword(tx: PrismaTransaction, user: StoredUser, hash: string): Promise<number> {
+    // With the hash that was checked: of two changes at once, the second checked a password that is none any more.
+    const rows = await tx.$queryRaw<{ generation: number }[]>`
+      UPDATE users SET password_hash = ${hash}, generation = generation + 1, failed_logins = 0, locked_until = NULL,
+        updated_at = ${this.#deps.clock.now()}::timestamptz
+      WHERE id = ${user.id}::uuid AND password_hash = ${user.passwordHash} AND disabled_at IS NULL
+      RETURNING generation`;
+    const generation = rows[0]?.generation;
+    if (generation === undefined) throw conflict("the user was changed at the same time: try again");
+    return generation;
   }
 
   /**
@@ -158,29 +172,41 @@ export class People {
     return null;
   }
 
-  async #openSession(user: StoredUser, password: string, visit: Visit): Promise<LoggedIn> {
-    const { prisma, clock, sessions } = this.#deps;
-    // Made with today's parameters while the password is at hand.
-    const passwordHash = isOutdatedHash(user.passwordHash) ? await hashPassword(password) : user.passwordHash;
-    const session = await prisma.$transaction(async (tx) => {
-      const now = clock.now();
-      // What was checked still holds: no other password, nothing narrowed, not disabled since.
-      const unchanged = await tx.$executeRaw`
-        UPDATE users SET failed_logins = 0, locked_until = NULL, last_login_at = ${now}::timestamptz,
-          password_hash = ${passwordHash}
-        WHERE id = ${user.id}::uuid AND password_hash = ${user.passwordHash} AND generation = ${user.generation}::int
-          AND disabled_at IS NULL`;
-      if (unchanged === 0) throw wrongCredentials();
-      const opened = await sessions.open(tx, user, visit);
-      const principal = toPrincipal(user, visit);
-      await audit(tx, principal, {
-        action: "login",
-        target: target(principal),
-        details: { sessionId: opened.id },
+  /** Checks name and password, and does `then` in the transaction that takes note of the success. */
+  async #admit<T>(
+    login: string,
+    password: string,
+    visit: Visit,
+    action: string,
+    then: (tx: PrismaTransaction, user: StoredUser) => Promise<T>,
+  ): Promise<T> {
+    const { prisma, clock, attempts } = this.#deps;
+    attempts.requireGoodAddress(visit, clock.now());
+    const reference = userReference(login);
+    return this.#turns.run(JSON.stringify(reference), async () => {
+      const found = await prisma.user.findUnique({ where: reference, select: FIELDS });
+      const user = await this.#check(found, password, action, visit);
+      if (user === null) throw wrongCredentials();
+      // Made with today's parameters while the password is at hand.
+      const passwordHash = isOutdatedHash(user.passwordHash) ? await hashPassword(password) : null;
+      return prisma.$transaction(async (tx) => {
+        if (!(await this.#recordSuccess(tx, user, passwordHash))) throw wrongCredentials();
+        const result = await then(tx, user);
+        const principal = { ...toIdentity(user), origin: originOf(visit) };
+        await audit(tx, principal, { action, target: target(principal) });
+        return result;
       });
-      return opened;
     });
-    return { username: user.username, session };
+  }
+
+  /** False where what was checked no longer holds: another password, something narrowed, disabled since. */
+  async #recordSuccess(tx: PrismaTransaction, user: StoredUser, newHash: string | null): Promise<boolean> {
+    const unchanged = await tx.$executeRaw`
+      UPDATE users SET failed_logins = 0, locked_until = NULL, last_login_at = ${this.#deps.clock.now()}::timestamptz,
+        password_hash = ${newHash ?? user.passwordHash}
+      WHERE id = ${user.id}::uuid AND password_hash = ${user.passwordHash}
+        AND generation = ${user.generation}::int AND disabled_at IS NULL`;
+    return unchanged > 0;
   }
 }
 
@@ -208,7 +234,7 @@ function faultOf(user: StoredUser | null, matches: boolean, now: Date): FailureR
   return user.disabledAt === null && user.organization.disabledAt === null ? null : "disabled";
 }
 
-function toPrincipal(user: StoredUser, { address, requestId }: Visit): Principal {
+function toIdentity(user: StoredUser): Identity {
   return {
     kind: "user",
     id: user.id,
@@ -216,8 +242,11 @@ function toPrincipal(user: StoredUser, { address, requestId }: Visit): Principal
     organizationId: user.organizationId,
     projects: user.allProjects ? "all" : new Set(user.projects.map(({ projectId }) => projectId)),
     scopes: scopesOfRole(user.role),
-    origin: { address, requestId },
   };
+}
+
+function originOf({ address, requestId }: Visit): Origin {
+  return { address, requestId };
 }
 
 function target({ kind, id }: Principal) {

@@ -116,9 +116,13 @@ async function lockIn(tx: PrismaTransaction, principal: Principal, reference: st
 function requireDestructive(principal: Principal, project: Project): void {
   if (project.environment !== "production" || principal.scopes.has("production:destructive")) return;
   const scope = "production:destructive";
-  throw new AppError("insufficient_scope", `the project ${project.slug} is production: ${scope} is required`, {
-    details: { scope },
-  });
+  throw new AppError(
+    "insufficient_scope",
+    `the project ${project.slug} is production: ${scope} is required`,
+    {
+      details: { scope },
+    },
+  );
 }
 
 async function refuseUnlessEmpty(tx: PrismaTransaction, project: Project): Promise<void> {

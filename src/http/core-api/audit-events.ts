@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { type Static, Type } from "typebox";
 import type { AuditEventView } from "../../domain/audit/events.js";
-import { DEFAULT_LIMIT, decodeCursor, PageQuery, page } from "../pagination.js";
+import { DEFAULT_LIMIT, decodeCursor, ID_POSITION, PageQuery, page } from "../pagination.js";
 import { problems, ref, Timestamp, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
 
@@ -75,7 +75,7 @@ export const auditEventRoutes: FastifyPluginAsyncTypebox<{ services: Services }>
     },
     async ({ principal, query }) => {
       const { limit = DEFAULT_LIMIT, cursor, since, until, ...equal } = query;
-      const before = decodeCursor(cursor, /^[0-9a-f-]{36}$/);
+      const before = decodeCursor(cursor, ID_POSITION);
       const filter = {
         ...equal,
         ...(since === undefined ? {} : { since: new Date(since) }),

@@ -4,6 +4,7 @@ import { nameScopes } from "../../auth/scopes.js";
 import { type ClientView, GRANT_TYPES, type SecretView } from "../../domain/access/client-view.js";
 import { MAX_KEYS } from "../../domain/access/jwks.js";
 import { GRACE, TOKEN_LIFETIME } from "../../domain/access/limits.js";
+import { invalid } from "../../platform/errors.js";
 import { NullableTimestamp, Timestamp, Uuid } from "../schemas/common.js";
 
 export const Name = Type.String({ minLength: 1, maxLength: 200, pattern: "\\S" });
@@ -92,7 +93,7 @@ export const CreateClientBody = Type.Object(
 
 export const UpdateClientBody = Type.Object(
   { name: Type.Optional(Name), scopes: Type.Optional(ScopesBody), ...Settings },
-  { additionalProperties: false, minProperties: 1, examples: [{ scopes: ["job:read"] }] },
+  { additionalProperties: false, examples: [{ scopes: ["job:read"] }] },
 );
 
 export const AddSecretBody = Type.Union([
@@ -225,5 +226,13 @@ export function toSecretWire({ id, createdAt, expiresAt, lastUsedAt }: SecretVie
 export function withDates<T extends { readonly expiresAt?: string | null }>(body: T) {
   const { expiresAt, ...rest } = body;
   if (expiresAt === undefined) return rest;
-  return { ...rest, expiresAt: expiresAt === null ? null : new Date(expiresAt) };
+  return { ...rest, expiresAt: expiresAt === null ? null : toDate(expiresAt) };
+}
+
+/** RFC 3339 knows leap seconds and the year 0, and offsets lead out of its four digits; dates here do not. */
+function toDate(text: string): Date {
+  const date = new Date(text);
+  if (date.getTime() >= 0 && date.getUTCFullYear() <= 9999) return date;
+  const message = "must be a time from 1970 to 9999";
+  throw invalid(`/expiresAt ${message}`, [{ path: "/expiresAt", message }]);
 }

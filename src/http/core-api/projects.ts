@@ -33,7 +33,7 @@ export function toProjectInput({
 
 const UpdateBody = Type.Object(
   { slug: Type.Optional(Slug), name: Type.Optional(Name), environment: Type.Optional(Environment) },
-  { additionalProperties: false, minProperties: 1, examples: [{ name: "Billing" }] },
+  { additionalProperties: false, examples: [{ name: "Billing" }] },
 );
 
 export const ProjectWire = Type.Object(

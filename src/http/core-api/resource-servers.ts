@@ -43,7 +43,6 @@ const CreateBody = Type.Object(
 
 const UpdateBody = Type.Object(Changes, {
   additionalProperties: false,
-  minProperties: 1,
   examples: [{ dialects: ["core"] }],
 });
 

@@ -1,4 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
+import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import { csrfTokenOf, refuseCrossSite } from "../csrf.js";
 import type { Services } from "../services.js";
@@ -25,9 +26,15 @@ const COOKIE_SET = {
 };
 
 /** The project API's people: `/login`, `/signup`, `/logout`, `/auth` and one's own password. */
-export const peopleApi: FastifyPluginAsyncTypebox<{ services: Services }> = async (app, { services }) => {
-  const { people, browser } = services;
+export async function peopleApi(app: FastifyInstance, options: { services: Services }): Promise<void> {
+  // In a scope around that of the routes: where a schema is added, Fastify validates with compilers of its own
+  // (schema-controller.js, setupValidator) instead of ours.
   app.addSchema(Failure);
+  await app.register(peopleRoutes, options);
+}
+
+const peopleRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = async (app, { services }) => {
+  const { people, browser } = services;
   envelopeAnswers(app);
   // RFC 9110 section 15.5.2: a 401 says how to authenticate. None of these answers is for any cache.
   app.addHook("onSend", async (_request, reply) => {

@@ -15,6 +15,8 @@ export interface Schema {
 interface Parameter {
   readonly name: string;
   readonly in: string;
+  readonly required?: boolean;
+  readonly schema?: Schema;
 }
 
 interface DocumentedRoute {
@@ -38,6 +40,8 @@ export interface Route {
   readonly path: string;
   readonly pathParameters: readonly string[];
   readonly queryParameters: readonly string[];
+  /** What is required of a query, such as `?type=x`; else empty. */
+  readonly query: string;
   /** Null: the route answers everybody. */
   readonly scopes: readonly string[] | null;
   /** A body with what is required and nothing else; undefined where the route takes none. */
@@ -64,12 +68,22 @@ export function routesOf(app: FastifyInstance): Route[] {
         path,
         pathParameters: [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] ?? ""),
         queryParameters: named("query"),
+        query: queryOf(route.parameters ?? [], resolve),
         scopes: (route.security ?? []).find((each) => "oauth2" in each)?.["oauth2"] ?? null,
         body: bodySchema === undefined ? undefined : example(bodySchema, resolve),
         bodySchema,
       };
     }),
   );
+}
+
+function queryOf(parameters: readonly Parameter[], resolve: (schema: Schema) => Schema): string {
+  const needed = parameters.filter((one) => one.in === "query" && one.required === true);
+  const values = needed.map(({ name, schema }): [string, string] => {
+    const value = example(schema ?? {}, resolve);
+    return [name, typeof value === "string" ? value : JSON.stringify(value)];
+  });
+  return values.length === 0 ? "" : `?${new URLSearchParams(values)}`;
 }
 
 /** The smallest value that a schema accepts, as far as it can be told. */
@@ -95,7 +109,8 @@ function example(schema: Schema, resolve: (schema: Schema) => Schema): unknown {
   }
 }
 
-/** The path of a request, with these values for its parameters. */
+/** The path of a request, with these values for its parameters and what its query requires. */
 export function pathWith(route: Route, values: Readonly<Record<string, string>>): string {
-  return route.path.replace(/\{(\w+)\}/g, (_whole, name: string) => values[name] ?? `no-${name}`);
+  const path = route.path.replace(/\{(\w+)\}/g, (_whole, name: string) => values[name] ?? `no-${name}`);
+  return `${path}${route.query}`;
 }

@@ -1,0 +1,25 @@
+import type { FastifyInstance } from "fastify";
+import fp from "fastify-plugin";
+
+/**
+ * One line per answered request. It names the path without its query, which may hold an API key, and who called.
+ */
+export const accessLogPlugin = fp(
+  async (app: FastifyInstance) => {
+    app.addHook("onResponse", (request, reply, done) => {
+      const entry = {
+        method: request.method,
+        path: request.url.split("?", 1)[0],
+        route: request.routeOptions.url,
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime * 10) / 10,
+        address: request.ip,
+        caller: request.authenticated?.id,
+      };
+      if (reply.statusCode >= 500) request.log.warn(entry, "request");
+      else request.log.info(entry, "request");
+      done();
+    });
+  },
+  { name: "access-log", dependencies: ["guard"] },
+);

@@ -1,0 +1,48 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type BuiltServer, build, ROOT, startBuiltServer } from "./server.js";
+
+const README = readFileSync(join(ROOT, "README.md"), "utf8");
+/** CI has to have it. */
+const canRun = process.env["CI"] === "true" || spawnSync("curl", ["--version"]).status === 0;
+
+describe.skipIf(!canRun)("README.md", () => {
+  let server: BuiltServer;
+
+  beforeAll(async () => {
+    build();
+    server = await startBuiltServer();
+  }, 240_000);
+
+  afterAll(async () => {
+    await server?.stop();
+  }, 60_000);
+
+  test("has curl lines that do the main job as they stand there", () => {
+    const block = /```bash\n([\s\S]*?)```/.exec(README)?.[1] ?? "";
+    expect(block).toContain("/oauth/token");
+    const script = block
+      .replaceAll("http://localhost:8080", server.url)
+      .replace("CLIENT_ID=...", `CLIENT_ID=${server.clientId}`)
+      .replace("CLIENT_SECRET=...", `CLIENT_SECRET=${server.clientSecret}`);
+    const ran = spawnSync("bash", ["-euo", "pipefail", "-c", script], { encoding: "utf8", timeout: 50_000 });
+    expect(ran.stderr).toBe("");
+    expect(ran.status).toBe(0);
+    expect(ran.stdout).toContain('"status":"succeeded"');
+    const copied = readFileSync(join(server.home, "files/out/customers.jsonl"), "utf8").trimEnd().split("\n");
+    const original = readFileSync(join(ROOT, "examples/customers.csv"), "utf8").trimEnd().split("\n");
+    expect(copied).toHaveLength(original.length - 1);
+  });
+});
+
+test("every link between the documents leads to a file", () => {
+  const files = ["README.md", "docs/architecture.md"];
+  for (const file of files) {
+    const text = readFileSync(join(ROOT, file), "utf8");
+    for (const [, target = ""] of text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {
+      expect(existsSync(resolve(ROOT, dirname(file), target)), `${file} -> ${target}`).toBe(true);
+    }
+  }
+});

@@ -1,0 +1,63 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { queueBackends } from "../support/backends.js";
+import { endAllProcesses } from "../support/processes.js";
+import { type FaultBench, openFaultBench, ROUTES } from "./bench.js";
+import { holdLedger, type Moment } from "./holds.js";
+import { signalInTheMidst } from "./midst.js";
+
+/** From the kill to the end of the operations, with the timing that users get. */
+const PROMISED_MS = 15_000;
+
+describe.each(await queueBackends())("on $name: when a worker is killed", (backend) => {
+  let bench: FaultBench;
+  beforeAll(async () => {
+    bench = await openFaultBench(backend);
+  });
+  afterEach(async () => {
+    await endAllProcesses();
+  });
+  afterAll(async () => {
+    await bench.close();
+  });
+
+  test("in the midst of copying, another finishes within 15 s, with exactly the right rows", async () => {
+    const victim = await bench.startWorker();
+    const { ids, gate } = await signalInTheMidst(bench, victim, "SIGKILL", async () => { const b = await bench.startWorker(); (globalThis as any).ws = [victim, b]; });
+    await gate.release();
+    await finishedInTime(ids);
+  });
+
+  test.each<Moment>(["before the commit", "after the commit"])(
+    "just %s, another finishes within 15 s, with exactly the right rows",
+    async (moment) => {
+      const victim = await bench.startWorker();
+      const hold = await holdLedger(bench.installation.database, moment);
+      const ids = [];
+      for (const route of ROUTES) ids.push(await bench.sync(route));
+      await hold.reached(ids.length);
+      await bench.startWorker();
+      victim.signal("SIGKILL");
+      await hold.release();
+      await finishedInTime(ids);
+    },
+  );
+
+  async function finishedInTime(ids: readonly string[]): Promise<void> {
+    const took = await bench.succeeded(ids, 2 * PROMISED_MS);
+    console.log(`recovered on ${backend.name} after ${Math.round(took)} ms`);
+    expect(took).toBeLessThan(PROMISED_MS);
+    const { database } = bench.installation;
+    const attempts = await database.query("SELECT DISTINCT attempt FROM operations WHERE id = ANY ($1)", [
+      ids,
+    ]);
+    if (attempts.length > 1) for (const w of (globalThis as any).ws) console.log(w.output());
+    expect(attempts).toEqual([{ attempt: 2 }]);
+    for (const route of ROUTES) await bench.check(route);
+    expect(await database.query("SELECT * FROM operation_locks")).toEqual([]);
+    const states = await database.query(
+      `SELECT DISTINCT r.state AS run, s.state AS step, j.state AS job
+       FROM runs r JOIN steps s ON s.run_id = r.id JOIN jobs j ON j.id = r.job_id`,
+    );
+    expect(states).toEqual([{ run: "FINISHED", step: "SUCCEEDED", job: "FINISHED" }]);
+  }
+});

@@ -1,0 +1,112 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createPrisma, type PrismaClient } from "../../src/platform/prisma.js";
+import { Database, isDatabaseAway } from "../../src/platform/sql.js";
+import { createDatabase, type TestDatabase } from "../support/database.js";
+import { until } from "../support/until.js";
+import { silent } from "./support.js";
+
+let database: TestDatabase;
+let db: Database;
+let prisma: PrismaClient;
+beforeAll(async () => {
+  database = await createDatabase();
+  db = new Database(database.url, 2, silent);
+  prisma = createPrisma(database.url, 1);
+});
+afterAll(async () => {
+  await prisma.$disconnect();
+  await db.close();
+  await database.drop();
+});
+
+const SUICIDE = "SELECT pg_terminate_backend(pg_backend_pid())";
+
+async function failureOf(work: Promise<unknown>): Promise<unknown> {
+  return work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+}
+
+describe("a transaction", () => {
+  test("whose connection breaks between two statements fails, and the process lives on", async () => {
+    const failure = await failureOf(
+      db.transaction(async (tx) => {
+        const [row] = await tx.rows<{ pid: number }>("SELECT pg_backend_pid() AS pid");
+        await database.query("SELECT pg_terminate_backend($1)", [row?.pid]);
+        await until("the session is gone", async () => {
+          const left = await database.query("SELECT 1 FROM pg_stat_activity WHERE pid = $1", [row?.pid]);
+          return left.length === 0;
+        });
+        await tx.run("SELECT 1");
+      }),
+    );
+    expect(isDatabaseAway(failure)).toBe(true);
+    expect(await db.run("SELECT 1")).toBe(1);
+  });
+
+  test("of a process that stopped in its midst keeps its locks for seconds only", async () => {
+    await database.query("CREATE TABLE held (id int)");
+    let stopped = (): void => {};
+    const sleeper = failureOf(
+      db.transaction(async (tx) => {
+        await tx.run("LOCK TABLE held");
+        await new Promise<void>((resolve) => {
+          stopped = resolve;
+        });
+        await tx.run("SELECT 1");
+      }),
+    );
+    await until("it holds the lock", async () => {
+      const locks = await database.query(
+        "SELECT 1 FROM pg_locks WHERE relation = 'held'::regclass AND granted",
+      );
+      return locks.length > 0;
+    });
+    const started = performance.now();
+    await database.query("INSERT INTO held VALUES (1)");
+    // Less than the lease of an operation.
+    expect(performance.now() - started).toBeLessThan(6_000);
+    stopped();
+    expect(isDatabaseAway(await sleeper)).toBe(true);
+  });
+});
+
+describe("a database that is away is told from other faults", () => {
+  test("a session that was ended", async () => {
+    expect(isDatabaseAway(await failureOf(db.run(SUICIDE)))).toBe(true);
+    expect(isDatabaseAway(await failureOf(prisma.$queryRawUnsafe(SUICIDE)))).toBe(true);
+  });
+
+  test("a server that does not answer", async () => {
+    const url = "postgresql://nobody@127.0.0.1:1/nothing";
+    const away = new Database(url, 1, silent);
+    const alsoAway = createPrisma(url, 1);
+    expect(isDatabaseAway(await failureOf(away.run("SELECT 1")))).toBe(true);
+    expect(isDatabaseAway(await failureOf(alsoAway.job.findFirst()))).toBe(true);
+    await away.close();
+    await alsoAway.$disconnect();
+  });
+
+  test("a server that takes no more connections", async () => {
+    const role = `crowded_${process.pid}`;
+    await database.query(`CREATE ROLE ${role} LOGIN PASSWORD 'x' CONNECTION LIMIT 0`);
+    const url = new URL(database.url);
+    url.username = role;
+    url.password = "x";
+    const crowded = new Database(url.href, 1, silent);
+    const alsoCrowded = createPrisma(url.href, 1);
+    expect(isDatabaseAway(await failureOf(crowded.run("SELECT 1")))).toBe(true);
+    expect(isDatabaseAway(await failureOf(alsoCrowded.job.findFirst()))).toBe(true);
+    await crowded.close();
+    await alsoCrowded.$disconnect();
+    await database.query(`DROP ROLE ${role}`);
+  });
+
+  test("a fault of ours is none of these", async () => {
+    expect(isDatabaseAway(await failureOf(db.run("SELECT 1 / 0")))).toBe(false);
+    expect(isDatabaseAway(await failureOf(prisma.$queryRawUnsafe("SELECT nothing")))).toBe(false);
+    expect(isDatabaseAway(new Error("anything"))).toBe(false);
+    expect(isDatabaseAway("no error at all")).toBe(false);
+  });
+});
