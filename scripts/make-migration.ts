@@ -31,11 +31,17 @@ function previousSchema(): string | null {
   }
 }
 
+/** As much of the global as is used: without the DOM's types TypeScript knows it as a name only. */
+interface WasmGlobal {
+  instantiate(bytes: Buffer, imports: object): Promise<{ instance: { exports: Record<string, unknown> } }>;
+}
+
 /** Node 20 cannot import .wasm files as modules: the glue and the binary are joined by hand. */
 async function loadEngine() {
   const folder = dirname(createRequire(import.meta.url).resolve("@prisma/schema-engine-wasm"));
   const glue = await import(pathToFileURL(join(folder, "schema_engine_bg.js")).href);
-  const { instance } = await WebAssembly.instantiate(readFileSync(join(folder, "schema_engine_bg.wasm")), {
+  const wasm = (globalThis as unknown as { WebAssembly: WasmGlobal }).WebAssembly;
+  const { instance } = await wasm.instantiate(readFileSync(join(folder, "schema_engine_bg.wasm")), {
     "./schema_engine_bg.js": glue,
   });
   glue.__wbg_set_wasm(instance.exports);

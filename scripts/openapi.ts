@@ -28,7 +28,7 @@ const FILE = join(import.meta.dirname, "../openapi.yaml");
 /** Never reached: clients connect with their first query, and no request is ever made here. */
 const NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing";
 const METHODS = ["get", "post", "put", "patch", "delete"];
-const LONGEST_DIFF = 40;
+const LONGEST_DIFF = 20;
 
 type Node = Readonly<Record<string, unknown>>;
 
@@ -131,7 +131,7 @@ function isNode(value: unknown): value is Node {
 
 function brief(value: unknown): string {
   const text = JSON.stringify(value) ?? "nothing";
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  return text.length > 50 ? `${text.slice(0, 47)}...` : text;
 }
 
 async function main(args: readonly string[]): Promise<number> {

@@ -33,6 +33,10 @@ export function sendFailure(
   const status = STATUS[error.code];
   if (status === 500) request.log.error({ err: thrown }, "request failed");
   else if (error.cause !== undefined) request.log.info({ err: error.cause }, error.message);
+  const scope = error.details["scope"];
+  if (error.code === "insufficient_scope" && scope !== undefined && !reply.hasHeader("www-authenticate")) {
+    reply.header("www-authenticate", `Bearer error="insufficient_scope", scope="${scope}"`);
+  }
   const retryAfter = error.details["retryAfter"] ?? (status === 503 ? 1 : undefined);
   if (retryAfter !== undefined) reply.header("retry-after", String(retryAfter));
   const path = request.url.split("?", 1)[0] ?? "/";

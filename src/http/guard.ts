@@ -51,16 +51,20 @@ export const guardPlugin = fp<CallerDeps>(
     app.addHook("onRequest", (request, reply, done) => {
       if (isOpen(request)) return done();
       const caller = callers.fromMemory(request);
-      if (caller !== null) return done(missingScope(deps, request, reply, caller));
+      if (caller !== null) return done(missingScope(request, reply, caller));
       callers.authenticate(request, reply).then(
         // Null: the key may be in the body, which is read after this.
-        (found) => done(found === null ? undefined : missingScope(deps, request, reply, found)),
+        (found) => done(found === null ? undefined : missingScope(request, reply, found)),
         (error: Error) => done(error),
       );
     });
+    // Refusals of the guard and of the domain alike.
+    app.addHook("onError", async (request, _reply, error) => {
+      if (request.authenticated !== null && isRefusal(error)) noteRefusal(deps, request, error);
+    });
     app.addHook("preValidation", async (request, reply) => {
       if (request.authenticated !== null || isOpen(request)) return;
-      const refusal = missingScope(deps, request, reply, await callers.authenticateByBody(request, reply));
+      const refusal = missingScope(request, reply, await callers.authenticateByBody(request, reply));
       if (refusal !== undefined) throw refusal;
     });
   },
@@ -90,19 +94,26 @@ function requireDeclaration(route: RouteOptions): void {
 }
 
 /** Nothing where the caller may call the route, else the error (RFC 6750 section 3.1). */
-function missingScope(
-  { audit }: CallerDeps,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  caller: Principal,
-): AppError | undefined {
+function missingScope(request: FastifyRequest, reply: FastifyReply, caller: Principal): AppError | undefined {
   const { scopes } = request.routeOptions.config;
   // A route from before this plugin was registered: nobody may call what declares nothing.
   if (scopes === undefined) return new AppError("internal", "the route declares no scopes");
   if (scopes.every((scope) => caller.scopes.has(scope))) return undefined;
   const scope = scopes.join(" ");
-  const target = { type: "route", id: `${request.method} ${request.routeOptions.url}` };
-  audit.note(caller, { action: "request.denied", target, outcome: "denied", details: { scope } });
   reply.header("www-authenticate", `Bearer error="insufficient_scope", scope="${scope}"`);
   return new AppError("insufficient_scope", `the scope ${scope} is required`, { details: { scope } });
+}
+
+function isRefusal(error: Error): error is AppError {
+  return error instanceof AppError && (error.code === "forbidden" || error.code === "insufficient_scope");
+}
+
+function noteRefusal({ audit }: CallerDeps, request: FastifyRequest, { message, details }: AppError): void {
+  const target = { type: "route", id: `${request.method} ${request.routeOptions.url}` };
+  audit.note(request.principal, {
+    action: "request.denied",
+    target,
+    outcome: "denied",
+    details: { ...details, reason: message },
+  });
 }

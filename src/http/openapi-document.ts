@@ -16,7 +16,9 @@ interface Response {
 const UNSAID = "Default Response";
 const MEANING: Readonly<Record<string, string>> = {
   200: "Done.",
+  201: "Created.",
   202: "Accepted: the operation that `Location` names does it. The body is that operation.",
+  204: "Done; there is nothing to say.",
 };
 
 const header = (description: string) => ({ description, schema: { type: "string" } });

@@ -19,6 +19,15 @@ const TAGS = [
   { name: "sources", description: "Where jobs read." },
   { name: "destinations", description: "Where jobs write." },
   { name: "tasks", description: "Runs as the project API shows them." },
+  { name: "projects", description: "Where sources, destinations and jobs live." },
+  { name: "clients", description: "Machines: client ids, secrets, scopes and projects." },
+  { name: "api clients", description: "Clients as the deployments API shows them." },
+  { name: "api keys", description: "Static keys, with read and write per topic." },
+  { name: "resource servers", description: "Audiences that tokens can be asked for." },
+  { name: "users", description: "People of an organization and their roles." },
+  { name: "people", description: "Sign-up, login and sessions." },
+  { name: "organizations", description: "The tenants, for who runs the installation." },
+  { name: "access", description: "Who did what, and what was refused." },
   { name: "health", description: "For load balancers." },
 ];
 

@@ -6,8 +6,11 @@ import type { Logger } from "../platform/logger.js";
 const NAME = "operations";
 /** BullMQ's own tables on PostgreSQL. */
 const SCHEMA = "bullmq";
-/** A killed worker's queue job is delivered again after this; the operation's lease decides who really runs. */
-const LOCK_MS = 5_000;
+/**
+ * A killed worker's queue job is delivered again after this. The operation's lease decides who really runs; it is
+ * longer, so that the id has left the queue, and can be sent, when the lease has run out.
+ */
+const LOCK_MS = 3_000;
 const STALLED_CHECK_MS = 1_000;
 /** Between two tries to reach a server that is away: soon after it is back, the consumers are too. */
 const RETRY_MS = 1_000;
@@ -56,7 +59,7 @@ const JOB_OPTIONS = { attempts: 1, removeOnComplete: true, removeOnFail: true } 
 export function openQueue(backend: QueueBackend, logger: Logger): OperationQueue {
   const open = (): Producer => {
     const queue = openProducer(backend);
-    queue.on("error", complaint(logger, "the queue cannot be reached"));
+    queue.on("error", complaint(logger));
     return queue;
   };
   let queue = open();
@@ -100,7 +103,7 @@ async function consume(
     await handled.finally(() => running.delete(handled));
   };
   const worker = openConsumer(backend, process, concurrency);
-  worker.on("error", complaint(logger, "the queue cannot be consumed"));
+  worker.on("error", complaint(logger));
   await worker.waitUntilReady();
   return async () => {
     const closed = worker.close();
@@ -124,14 +127,14 @@ async function within(limitMs: number, work: Promise<unknown>): Promise<void> {
   }
 }
 
-/** A warning for the operator, now and then; the library tells of every single try. */
-function complaint(logger: Logger, message: string): (error: Error) => void {
+/** A warning for the operator, now and then: while a server is away the library tells of every single try. */
+function complaint(logger: Logger): (error: Error) => void {
   let quietUntil = 0;
   return (error) => {
     const now = performance.now();
-    if (now < quietUntil) return logger.debug({ err: error }, message);
-    quietUntil = now + WARN_EVERY_MS;
-    logger.warn({ err: error }, `${message}; trying again until it can`);
+    const level = now < quietUntil ? "debug" : "warn";
+    if (level === "warn") quietUntil = now + WARN_EVERY_MS;
+    logger[level]({ err: error }, "a fault of the queue: what it does not deliver is sent again");
   };
 }
 

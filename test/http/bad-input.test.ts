@@ -238,6 +238,12 @@ test("garbage in any parameter of any query is a clear refusal, or makes no diff
   expect(wrong).toEqual([]);
 });
 
+test("a path that is longer than any header may be is a 4xx before anything reads it", async () => {
+  // On a connection of its own, which the server closes.
+  const answer = await fetch(`${gatehouse.origin}/api/v1/jobs/${"a".repeat(20_000)}`);
+  expect(answer.status).toBe(431);
+});
+
 describe("paging", () => {
   const lists = () =>
     routes.filter(({ method, queryParameters }) => method === "GET" && queryParameters.includes("limit"));

@@ -1,9 +1,12 @@
 import type { Principal } from "../../auth/principal.js";
+import type { Scope } from "../../auth/scopes.js";
 import type { MasterKey } from "../../platform/crypto.js";
 import { AppError, conflict, invalid, notFound } from "../../platform/errors.js";
 import type { Connection as Row } from "../../platform/generated/client.js";
 import { newId } from "../../platform/ids.js";
 import { isUniqueViolation, type PrismaClient, type PrismaTransaction } from "../../platform/prisma.js";
+import { type AuditEntry, audit } from "../audit/audit.js";
+import { holdProject } from "../projects/hold.js";
 import type { Project } from "../projects/projects.js";
 import {
   type Config,
@@ -91,8 +94,8 @@ export class Connections {
   }
 
   /**
-   * A configuration to try out. Masked secrets are those of the connection that it was read from: one that is the
-   * same in every other field, so that a secret goes nowhere else than before.
+   * A configuration to try out. Masked secrets are those of the connection that it was read from: the same in every
+   * other field, so that a secret goes nowhere else than before.
    */
   async unmasked(
     project: Project,
@@ -105,8 +108,8 @@ export class Connections {
         where: { projectId: project.id, role, type: sent.type, deletedAt: null },
         orderBy: { updatedAt: "desc" },
       });
-      const origin = rows.find((row) => sameConfig(spec, this.present(row).config, sent.config));
-      if (origin !== undefined) return this.#open(origin);
+      const from = rows.find((row) => sameConfig(spec, this.present(row).config, sent.config));
+      if (from !== undefined) return this.#open(from);
     }
     return unmask(sent.config, {}, spec.secretFields);
   }
@@ -117,7 +120,7 @@ export class Connections {
     role: Role,
     input: ConnectionInput,
   ): Promise<Connection> {
-    return this.createIn(this.#prisma, principal, project, role, input);
+    return this.#prisma.$transaction((tx) => this.createIn(tx, principal, project, role, input));
   }
 
   /** The same within a transaction of the caller's. Throws a conflict where the name is taken. */
@@ -130,6 +133,7 @@ export class Connections {
   ): Promise<Connection> {
     const spec = this.spec(role, input.type, input.version);
     checkConfig(spec, unmask(input.config, {}, spec.secretFields));
+    await holdProject(tx, project.id);
     const id = newId();
     try {
       const row = await tx.connection.create({
@@ -147,6 +151,7 @@ export class Connections {
           updatedBy: principal.name,
         },
       });
+      await audit(tx, principal, entry(`${role}.create`, row));
       return this.present(row);
     } catch (error) {
       throw taken(error, role, input.name);
@@ -189,17 +194,18 @@ export class Connections {
     const stored = row.type === input.type ? this.#open(row) : {};
     const config = unmask(input.config, stored, spec.secretFields);
     checkConfig(spec, config);
+    const data = {
+      name: input.name,
+      type: input.type,
+      version: input.version,
+      configForm: input.configForm,
+      ...sealConfig(this.#masterKey, row.id, spec, config),
+      updatedBy: principal.name,
+    };
     try {
-      const updated = await this.#prisma.connection.update({
-        where: { id: row.id },
-        data: {
-          name: input.name,
-          type: input.type,
-          version: input.version,
-          configForm: input.configForm,
-          ...sealConfig(this.#masterKey, row.id, spec, config),
-          updatedBy: principal.name,
-        },
+      const updated = await this.#prisma.$transaction(async (tx) => {
+        await audit(tx, principal, entry(`${role}.update`, row));
+        return tx.connection.update({ where: { id: row.id }, data });
       });
       return this.present(updated);
     } catch (error) {
@@ -226,6 +232,7 @@ export class Connections {
         where: { id: row.id },
         data: { deletedAt: new Date(), updatedBy: principal.name },
       });
+      await audit(tx, principal, entry(`${role}.delete`, row));
       return this.present(row);
     });
   }
@@ -241,11 +248,15 @@ export class Connections {
     role: Role,
     input: ConnectionInput,
   ): Promise<Connection> {
-    const row = await tx.connection.findFirst({
-      where: { projectId: project.id, role, name: input.name, deletedAt: null },
-    });
-    if (row === null) return this.createIn(tx, principal, project, role, input);
-    await tx.$queryRaw`SELECT 1 FROM connections WHERE id = ${row.id}::uuid FOR SHARE`;
+    // Held, so that it is neither changed nor deleted until the job that uses it can be seen.
+    const [held] = await tx.$queryRaw<{ id: string }[]>`
+      SELECT id FROM connections WHERE project_id = ${project.id}::uuid AND role = ${role} AND name = ${input.name}
+        AND deleted_at IS NULL FOR SHARE`;
+    if (held === undefined) {
+      requireScope(principal, `${role}:write`);
+      return this.createIn(tx, principal, project, role, input);
+    }
+    const row = await tx.connection.findUniqueOrThrow({ where: { id: held.id } });
     const spec = this.spec(role, input.type, input.version);
     const different = conflict(
       `a ${role} named "${input.name}" exists with another type, version or config; change it by PUT, or use another name`,
@@ -294,7 +305,25 @@ export class Connections {
   }
 }
 
+/** For what a route's own scopes do not cover. */
+function requireScope(principal: Principal, scope: Scope): void {
+  if (principal.scopes.has(scope)) return;
+  throw new AppError("insufficient_scope", `the scope ${scope} is required to create it`, {
+    details: { scope },
+  });
+}
+
+function entry(action: string, row: Row): AuditEntry {
+  return {
+    action,
+    target: { type: row.role, id: row.id },
+    projectId: row.projectId,
+    details: { name: row.name },
+  };
+}
+
 function taken(error: unknown, role: Role, name: string): unknown {
-  if (!isUniqueViolation(error) || error instanceof AppError) return error;
-  return conflict(`a ${role} named "${name}" exists already in this project`);
+  return isUniqueViolation(error)
+    ? conflict(`a ${role} named "${name}" exists already in this project`)
+    : error;
 }

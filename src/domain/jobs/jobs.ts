@@ -2,8 +2,10 @@ import { type Principal, projectFilter } from "../../auth/principal.js";
 import { conflict, invalid, notFound } from "../../platform/errors.js";
 import { newId } from "../../platform/ids.js";
 import { isUniqueViolation, type PrismaClient, type PrismaTransaction } from "../../platform/prisma.js";
+import { type AuditEntry, audit } from "../audit/audit.js";
 import { inPart } from "../connections/config.js";
 import type { Connection, ConnectionInput, Connections, ListPage } from "../connections/connections.js";
+import { holdProject } from "../projects/hold.js";
 import type { Project } from "../projects/projects.js";
 import { checkGraph, pipeline, type StreamSelection } from "./graph.js";
 import { parseFrequency } from "./schedule.js";
@@ -46,6 +48,7 @@ export class Jobs {
     const id = newId();
     try {
       return await this.#prisma.$transaction(async (tx) => {
+        await holdProject(tx, project.id);
         const ends = await this.#ends(tx, principal, project, input);
         await tx.job.create({
           data: {
@@ -61,6 +64,7 @@ export class Jobs {
           },
         });
         await this.#writeVersion(tx, principal, id, 0, ends, input);
+        await audit(tx, principal, entry("job.create", { id, projectId: project.id, name: input.name }));
         return this.#view(tx, { id });
       });
     } catch (error) {
@@ -94,6 +98,7 @@ export class Jobs {
         });
         await tx.jobConnection.deleteMany({ where: { jobId: job.id } });
         await this.#writeVersion(tx, principal, job.id, version, ends, input);
+        await audit(tx, principal, entry("job.update", job, { version }));
         return this.#view(tx, { id: job.id });
       });
     } catch (error) {
@@ -146,7 +151,10 @@ export class Jobs {
 
   async setActive(principal: Principal, project: Project, number: number, active: boolean): Promise<void> {
     const job = await this.get(project, number);
-    await this.#prisma.job.update({ where: { id: job.id }, data: { active, updatedBy: principal.name } });
+    await this.#prisma.$transaction(async (tx) => {
+      await tx.job.update({ where: { id: job.id }, data: { active, updatedBy: principal.name } });
+      await audit(tx, principal, entry("job.activate", job, { active }));
+    });
   }
 
   /** Soft delete; refused while a run is active. Answers the name. */
@@ -168,6 +176,7 @@ export class Jobs {
         where: { id: job.id },
         data: { deletedAt: new Date(), active: false, updatedBy: principal.name },
       });
+      await audit(tx, principal, entry("job.delete", job));
       return job.name;
     });
   }
@@ -261,6 +270,15 @@ export class Jobs {
   #present(row: JobRow): JobView {
     return toJobView(row, (connection) => this.#connections.present(connection));
   }
+}
+
+function entry(
+  action: string,
+  job: { id: string; projectId: string; name: string },
+  details: object = {},
+): AuditEntry {
+  const target = { type: "job", id: job.id };
+  return { action, target, projectId: job.projectId, details: { name: job.name, ...details } };
 }
 
 /** The rows that a principal may see, as a condition of the query itself. */

@@ -5,6 +5,7 @@ import type { Operation } from "../../operations/operation.js";
 import { conflict, notFound } from "../../platform/errors.js";
 import { newId } from "../../platform/ids.js";
 import type { Database, Sql } from "../../platform/sql.js";
+import { auditSql } from "../audit/audit.js";
 import { dependencies, type JobGraph } from "./graph.js";
 import { type JobState, next } from "./state.js";
 
@@ -47,6 +48,9 @@ export class Syncs {
         createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
       });
       await this.#insertRun(tx, job, runId, accepted.id);
+      const target = { type: "job", id: job.id };
+      const details = { operationId: accepted.id };
+      await auditSql(tx, principal, { action: "job.sync", target, projectId: job.projectId, details });
       return accepted;
     });
     // Only haste: if this process dies here, the next sweep sends it.

@@ -8,7 +8,7 @@ import { linkNextPage } from "./paging.js";
 import { afterNumber, ItemParams, numberOf, ProjectParams } from "./params.js";
 import {
   CONNECTION_EXAMPLES,
-  ConfigBody,
+  ConfigWire,
   ConnectionBody,
   ConnectionWire,
   envelope,
@@ -43,7 +43,7 @@ export const connectionRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions
     name: Type.String(),
     type: Type.String(),
     version: Type.String(),
-    config: ConfigBody,
+    config: ConfigWire,
   });
 
   const jobsOf = (jobs: readonly JobView[], number: number) =>

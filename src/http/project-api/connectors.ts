@@ -7,7 +7,7 @@ import type { Services } from "../services.js";
 import type { ConnectionRoutesOptions } from "./connections.js";
 import { ProjectParams } from "./params.js";
 import {
-  ConfigBody,
+  ConfigWire,
   envelope,
   inForm,
   parseJsonField,
@@ -136,7 +136,7 @@ export const connectorRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions>
             Type.Object({
               type: Type.String(),
               version: Type.String(),
-              config: ConfigBody,
+              config: ConfigWire,
               connection_result: Type.Object({
                 status: Type.Enum(["SUCCEEDED", "FAILED"]),
                 message: Type.String(),

@@ -47,13 +47,18 @@ export function listEnvelope<T extends Parameters<typeof Type.Union>[0][number]>
   });
 }
 
+const OBJECT = Type.Object({}, { additionalProperties: true });
+
 /** A configuration: an object, or the same as JSON text. */
-export const ConfigBody = Type.Union(
-  [Type.String({ maxLength: 500_000 }), Type.Object({}, { additionalProperties: true })],
-  {
-    description: "An object, or the same as JSON text; answered in the form that was sent.",
-  },
-);
+export const ConfigBody = Type.Union([Type.String({ maxLength: 500_000 }), OBJECT], {
+  description: "An object, or the same as JSON text; answered in the form that was sent.",
+});
+
+/** The same in answers, where masked text may be a little longer. */
+export const ConfigWire = Type.Union([Type.String(), OBJECT], {
+  description: "In the form that was sent: an object or JSON text.",
+});
+export type ConfigWire = Static<typeof ConfigWire>;
 
 export const Name = Type.String({ minLength: 1, maxLength: 200, pattern: "\\S" });
 const TypeName = Type.String({ minLength: 1, maxLength: 100 });
@@ -136,7 +141,7 @@ export const ConnectionWire = Type.Object({
   name: Type.String(),
   type: Type.String(),
   version: Type.String(),
-  config: ConfigBody,
+  config: ConfigWire,
   created_at: Type.String({ format: "date-time" }),
   updated_at: Type.String({ format: "date-time" }),
   created_by: Type.String(),
@@ -149,7 +154,7 @@ export function toConnectionWire(connection: Connection) {
     name: connection.name,
     type: connection.type,
     version: connection.version,
-    config: inForm(connection.config, connection.configForm) as Static<typeof ConfigBody>,
+    config: inForm(connection.config, connection.configForm) as ConfigWire,
     created_at: connection.createdAt.toISOString(),
     updated_at: connection.updatedAt.toISOString(),
     created_by: connection.createdBy,
@@ -204,7 +209,7 @@ const Inline = Type.Object({
   name: Type.String(),
   type: Type.String(),
   version: Type.String(),
-  config: ConfigBody,
+  config: ConfigWire,
 });
 const NullableInline = Type.Union([Inline, Type.Null()]);
 
@@ -214,7 +219,7 @@ export const JobWire = Type.Object(
     name: Type.String(),
     source: NullableInline,
     destination: NullableInline,
-    streams_config: ConfigBody,
+    streams_config: ConfigWire,
     frequency: Type.String(),
     activate: Type.Boolean(),
     ...LastRun,
@@ -228,13 +233,13 @@ export const JobWire = Type.Object(
 
 /** What the project API keeps of a job to answer as it was asked. */
 export interface JobPresentation {
-  readonly streamsConfig: Static<typeof ConfigBody>;
+  readonly streamsConfig: ConfigWire;
 }
 
 function inline(connection: Connection | null) {
   if (connection === null) return null;
   const { name, type, version, configForm, config } = connection;
-  return { name, type, version, config: inForm(config, configForm) as Static<typeof ConfigBody> };
+  return { name, type, version, config: inForm(config, configForm) as ConfigWire };
 }
 
 export function toJobWire(job: JobView): Static<typeof JobWire> {

@@ -234,3 +234,31 @@ describe("secrets", () => {
     expect(gatehouse.log.join("")).not.toContain(SECRET);
   });
 });
+
+test("check-unique tells of jobs, sources and destinations whether a name is free", async () => {
+  const ends = { source: files("checked source", "a"), destination: files("checked destination", "b") };
+  const first = { ...jobOf("checked", ends.source, ends.destination), ...ends };
+  const { id } = await api.make("/jobs", first);
+  const unique = async (entity_type: string, name: string) =>
+    (await api.post<{ unique: boolean }>("/check-unique", { entity_type, name })).body.data.unique;
+  expect(await unique("job", "checked")).toBe(false);
+  expect(await unique("job", first.source.name)).toBe(true);
+  expect(await unique("source", first.source.name)).toBe(false);
+  expect(await unique("destination", first.source.name)).toBe(true);
+  expect(await unique("destination", first.destination.name)).toBe(false);
+  await api.delete(`/jobs/${id}`);
+  expect(await unique("job", "checked")).toBe(true);
+  expectFailure(await api.post("/check-unique", { entity_type: "app", name: "x" }), 400, "Bad request");
+});
+
+test("the project is found by slug, number and UUID, with and without dashes", async () => {
+  const { id, number, slug } = await gatehouse.createProject({ slug: "many-names" });
+  const { name } = await new ProjectApi(gatehouse, slug).make("/sources", files("found", "a"));
+  for (const reference of [slug, number, id, id.toUpperCase(), id.replaceAll("-", "")]) {
+    const { body } = await new ProjectApi(gatehouse, reference).get<Numbered[]>("/sources");
+    expect(body.data.map((each) => each.name)).toEqual([name]);
+  }
+  for (const reference of ["many", number + 1, "0", "99999999999", crypto.randomUUID()]) {
+    expectFailure(await new ProjectApi(gatehouse, reference).get("/sources"), 404, "Resource not found");
+  }
+});

@@ -93,6 +93,29 @@ describe("source and destination inline", () => {
     expect(now?.id).not.toBe(old);
   });
 
+  test("of one new name in many requests at once are one: the others reuse it or are a 409", async () => {
+    const shared = { source: files("all at once", "in.csv"), destination: files("all at once", "out") };
+    const answers = await Promise.all(Array.from({ length: 10 }, () => api.post("/jobs", job(shared))));
+    const statuses = new Set(answers.map(({ status }) => status));
+    expect([...statuses].filter((status) => status !== 200 && status !== 409)).toEqual([]);
+    expect(statuses).toContain(200);
+    const sources = (await api.get<Numbered[]>("/sources")).body.data;
+    expect(sources.filter(({ name }) => name === "all at once")).toHaveLength(1);
+  });
+
+  test("deleted while a job is made with them are never used by it", async () => {
+    for (let round = 0; round < 10; round++) {
+      const source = files(`contested ${round}`, "in.csv");
+      const { id } = await api.make("/sources", source);
+      await Promise.all([api.post("/jobs", job({ source })), api.delete(`/sources/${id}`)]);
+    }
+    const orphans = await gatehouse.database.query(
+      `SELECT FROM job_connections u JOIN jobs j ON j.id = u.job_id JOIN connections c ON c.id = u.connection_id
+       WHERE j.deleted_at IS NULL AND c.deleted_at IS NOT NULL`,
+    );
+    expect(orphans).toHaveLength(0);
+  });
+
   test("with faults are a 400 that names each by its path, and leave nothing behind", async () => {
     const sources = await countOf("/sources");
     const wrong = { ...files("faulty", ""), config: { format: "xml" } };
@@ -253,31 +276,4 @@ describe("a job", () => {
     expect(rest.body.data.map(({ id }) => id)).toEqual(ids.slice(2));
     expect(rest.headers["link"]).toBeUndefined();
   });
-});
-
-test("check-unique tells of jobs, sources and destinations whether a name is free", async () => {
-  const first = job({ name: "checked" });
-  const { id } = await api.make("/jobs", first);
-  const unique = async (entity_type: string, name: string) =>
-    (await api.post<{ unique: boolean }>("/check-unique", { entity_type, name })).body.data.unique;
-  expect(await unique("job", "checked")).toBe(false);
-  expect(await unique("job", first.source.name)).toBe(true);
-  expect(await unique("source", first.source.name)).toBe(false);
-  expect(await unique("destination", first.source.name)).toBe(true);
-  expect(await unique("destination", first.destination.name)).toBe(false);
-  await api.delete(`/jobs/${id}`);
-  expect(await unique("job", "checked")).toBe(true);
-  expectFailure(await api.post("/check-unique", { entity_type: "app", name: "x" }), 400, "Bad request");
-});
-
-test("the project is found by slug, number and UUID, with and without dashes", async () => {
-  const { id, number, slug } = await gatehouse.createProject({ slug: "many-names" });
-  const { name } = await new ProjectApi(gatehouse, slug).make("/sources", files("found", "a"));
-  for (const reference of [slug, number, id, id.toUpperCase(), id.replaceAll("-", "")]) {
-    const { body } = await new ProjectApi(gatehouse, reference).get<Numbered[]>("/sources");
-    expect(body.data.map((each) => each.name)).toEqual([name]);
-  }
-  for (const reference of ["many", number + 1, "0", "99999999999", crypto.randomUUID()]) {
-    expectFailure(await new ProjectApi(gatehouse, reference).get("/sources"), 404, "Resource not found");
-  }
 });
