@@ -82,6 +82,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     ],
     exposedHeaders: ["Location", "Operation-Location", "Retry-After"],
     credentials: true,
+    // OPTIONS of who is no browser is no fault.
+    strictPreflight: false,
   });
   await app.register(openapiPlugin, { version: deps.version });
   const { access, limits, services } = deps;

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
+import { lifeOf } from "../../src/embedded/processes.js";
 import { until } from "./until.js";
 
 const MAIN = resolve(import.meta.dirname, "../../dist/main.js");
@@ -115,14 +116,9 @@ function toEntry(line: string): LogEntry[] {
   }
 }
 
-/** Whether there is a process of this id that is more than an entry waiting for its parent. */
+/** Whether a process of this id lives; one that only waits for its parent does not. */
 export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
+  return lifeOf(pid) !== undefined;
 }
 
 /** A port of the loopback address that nobody listens on now. */

@@ -8,7 +8,7 @@ import type { Connection, ConnectionInput, Connections, ListPage } from "../conn
 import { holdProject } from "../projects/hold.js";
 import type { Project } from "../projects/projects.js";
 import { checkGraph, pipeline, type StreamSelection } from "./graph.js";
-import { parseFrequency } from "./schedule.js";
+import { nextRun, parseFrequency } from "./schedule.js";
 import { type JobRow, type JobView, toJobView, VIEW } from "./view.js";
 
 /** A job as the project API describes it: source and destination inline. */
@@ -57,6 +57,7 @@ export class Jobs {
             projectId: project.id,
             name: input.name,
             schedule,
+            nextRunAt: nextRun(schedule, "UTC", new Date()),
             active: input.active,
             tags: { createdUsing: "API", createdByUser: principal.name },
             createdBy: principal.name,
@@ -91,6 +92,7 @@ export class Jobs {
           data: {
             name: input.name,
             schedule,
+            nextRunAt: nextRun(schedule, job.timeZone, new Date()),
             active: input.active,
             updatedBy: principal.name,
             version: { increment: 1 },
@@ -152,7 +154,9 @@ export class Jobs {
   async setActive(principal: Principal, project: Project, number: number, active: boolean): Promise<void> {
     const job = await this.get(project, number);
     await this.#prisma.$transaction(async (tx) => {
-      await tx.job.update({ where: { id: job.id }, data: { active, updatedBy: principal.name } });
+      // Turned on again, it goes on with the next tick: those of the pause are not made up for.
+      const nextRunAt = nextRun(job.schedule, job.timeZone, new Date());
+      await tx.job.update({ where: { id: job.id }, data: { active, nextRunAt, updatedBy: principal.name } });
       await audit(tx, principal, entry("job.activate", job, { active }));
     });
   }

@@ -28,3 +28,12 @@ function comes(text: string): boolean {
     return false;
   }
 }
+
+/**
+ * When a schedule comes next, after `now`: null for one that is off or never comes. Ticks that were missed are
+ * not made up one by one: the next one counts.
+ */
+export function nextRun(schedule: string | null, timeZone: string, now: Date): Date | null {
+  if (schedule === null) return null;
+  return new Cron(schedule, { paused: true, mode: "5-part", timezone: timeZone }).nextRun(now);
+}

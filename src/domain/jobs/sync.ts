@@ -9,7 +9,11 @@ import { auditSql } from "../audit/audit.js";
 import { dependencies, type JobGraph } from "./graph.js";
 import { type JobState, next } from "./state.js";
 
-interface JobToRun {
+/** One active run per job. */
+export const RUN_LOCK = "job:run";
+
+/** A job, as far as starting a run needs it. */
+export interface JobToRun {
   readonly id: string;
   readonly organizationId: string;
   readonly projectId: string;
@@ -17,6 +21,9 @@ interface JobToRun {
   readonly version: number;
   readonly graph: JobGraph;
 }
+
+/** What started a run. */
+export type Trigger = "api" | "schedule";
 
 /** Starts runs. */
 export class Syncs {
@@ -37,46 +44,66 @@ export class Syncs {
   async start(principal: Principal, jobId: string): Promise<Operation> {
     const operation = await this.#db.transaction(async (tx) => {
       const job = await lockJob(tx, principal, jobId);
-      const runId = newId();
-      const accepted = await this.#ledger.request(tx, {
-        organizationId: job.organizationId,
-        projectId: job.projectId,
-        operationType: "sync",
-        resource: { type: "run", id: runId },
-        locks: [{ type: "job:run", id: job.id }],
-        payload: { jobId: job.id, runId },
-        createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
-      });
-      await this.#insertRun(tx, job, runId, accepted.id);
-      const target = { type: "job", id: job.id };
-      const details = { operationId: accepted.id };
-      await auditSql(tx, principal, { action: "job.sync", target, projectId: job.projectId, details });
-      return accepted;
+      return acceptRun(tx, this.#ledger, principal, job, "api");
     });
     // Only haste: if this process dies here, the next sweep sends it.
     void this.#dispatcher.dispatch();
     return operation;
   }
+}
 
-  async #insertRun(tx: Sql, job: JobToRun, runId: string, operationId: string): Promise<void> {
-    const state = next(job.state, "run-accepted");
-    if (state === null) throw conflict(`the job is ${job.state}: a run cannot be started now`);
-    const [counted] = await tx.rows<{ runCount: number }>(
-      `UPDATE jobs SET state = $2, run_count = run_count + 1 WHERE id = $1 RETURNING run_count AS "runCount"`,
-      [job.id, state],
-    );
-    await tx.run(
-      `INSERT INTO runs (id, organization_id, project_id, job_id, job_version, number, trigger, operation_id)
-       VALUES ($1, $2, $3, $4, $5, $6, 'api', $7)`,
-      [runId, job.organizationId, job.projectId, job.id, job.version, counted?.runCount, operationId],
-    );
-    const inputs = dependencies(job.graph);
-    for (const [position, vertex] of job.graph.vertices.entries()) {
-      await tx.run(
-        `INSERT INTO steps (run_id, name, type, position, depends_on) VALUES ($1, $2, $3, $4, $5)`,
-        [runId, vertex.name, vertex.type, position, inputs.get(vertex.name) ?? []],
-      );
-    }
+/** Accepts a run of a job whose row the transaction holds. */
+export async function acceptRun(
+  tx: Sql,
+  ledger: Ledger,
+  principal: Principal,
+  job: JobToRun,
+  trigger: Trigger,
+): Promise<Operation> {
+  const runId = newId();
+  const operation = await ledger.request(tx, {
+    organizationId: job.organizationId,
+    projectId: job.projectId,
+    operationType: "sync",
+    resource: { type: "run", id: runId },
+    locks: [{ type: RUN_LOCK, id: job.id }],
+    payload: { jobId: job.id, runId },
+    createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
+  });
+  await insertRun(tx, job, runId, operation.id, trigger);
+  const target = { type: "job", id: job.id };
+  const details = { operationId: operation.id, trigger };
+  await auditSql(tx, principal, { action: "job.sync", target, projectId: job.projectId, details });
+  return operation;
+}
+
+async function insertRun(
+  tx: Sql,
+  job: JobToRun,
+  runId: string,
+  operationId: string,
+  trigger: Trigger,
+): Promise<void> {
+  const state = next(job.state, "run-accepted");
+  if (state === null) throw conflict(`the job is ${job.state}: a run cannot be started now`);
+  const [counted] = await tx.rows<{ runCount: number }>(
+    `UPDATE jobs SET state = $2, run_count = run_count + 1 WHERE id = $1 RETURNING run_count AS "runCount"`,
+    [job.id, state],
+  );
+  await tx.run(
+    `INSERT INTO runs (id, organization_id, project_id, job_id, job_version, number, trigger, operation_id)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    [runId, job.organizationId, job.projectId, job.id, job.version, counted?.runCount, trigger, operationId],
+  );
+  const inputs = dependencies(job.graph);
+  for (const [position, vertex] of job.graph.vertices.entries()) {
+    await tx.run(`INSERT INTO steps (run_id, name, type, position, depends_on) VALUES ($1, $2, $3, $4, $5)`, [
+      runId,
+      vertex.name,
+      vertex.type,
+      position,
+      inputs.get(vertex.name) ?? [],
+    ]);
   }
 }
 

@@ -31,6 +31,7 @@ export interface JobView {
   readonly state: JobState;
   readonly desiredState: string;
   readonly schedule: string | null;
+  readonly timeZone: string;
   readonly active: boolean;
   readonly tags: Readonly<Record<string, string>>;
   readonly graph: JobGraph;
@@ -59,6 +60,7 @@ export interface JobRow {
   readonly state: string;
   readonly desiredState: string;
   readonly schedule: string | null;
+  readonly timeZone: string;
   readonly active: boolean;
   readonly tags: unknown;
   readonly createdBy: string;
