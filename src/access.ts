@@ -1,10 +1,15 @@
 import { type AccessRecords, createAccessRecords } from "./auth/access-records.js";
 import { ApiKeys } from "./auth/api-keys.js";
 import { type Denylist, openDenylist } from "./auth/denylist.js";
+import { Proofs } from "./auth/dpop.js";
+import { scheduleRotation } from "./auth/key-rotation.js";
 import { openSigningKeys, type SigningKeys } from "./auth/keys.js";
-import { builtInResourceServers, type ResourceServers } from "./auth/resource-servers.js";
+import { Rekeying } from "./auth/rekeying.js";
+import { openResourceServers, type ResourceServers } from "./auth/resource-servers.js";
 import { TokenCounts } from "./auth/token-counts.js";
 import { createTokenEndpoint, type TokenEndpoint } from "./auth/token-endpoint.js";
+import { UsedProofs } from "./auth/used-proofs.js";
+import { createUserRecords, type UserRecords } from "./auth/users.js";
 import { TokenVerifier } from "./auth/verifier.js";
 import { AuditBuffer } from "./domain/audit/buffer.js";
 import { type Clock, systemClock } from "./platform/clock.js";
@@ -13,13 +18,16 @@ import type { Runtime } from "./runtime.js";
 
 /** Everything that decides who gets in, opened once per api process. */
 export interface Access {
+  readonly publicUrl: string;
   readonly clock: Clock;
   readonly keys: SigningKeys;
   readonly records: AccessRecords;
+  readonly users: UserRecords;
   readonly denylist: Denylist;
   readonly apiKeys: ApiKeys;
   readonly resourceServers: ResourceServers;
   readonly verifier: TokenVerifier;
+  readonly proofs: Proofs;
   readonly tokens: TokenEndpoint;
   readonly tokenCounts: TokenCounts;
   readonly audit: AuditBuffer;
@@ -36,7 +44,16 @@ export type AccessDeps = Pick<Runtime, "config" | "logger" | "prisma" | "db" | "
 
 /** Opens the keys and the records that requests are judged by. */
 export async function openAccess(deps: AccessDeps, clock: Clock = systemClock): Promise<Access> {
-  return assembleAccess(deps, await openSigningKeys({ ...deps, clock }), clock);
+  const keys = await openSigningKeys({ ...deps, clock });
+  const access = assembleAccess(deps, keys, clock);
+  const stopRotating = scheduleRotation({ ...deps, clock, keys, everyDays: deps.config.rotateKeysDays });
+  return {
+    ...access,
+    close: async () => {
+      stopRotating();
+      await access.close();
+    },
+  };
 }
 
 /** The same over keys that are open. */
@@ -44,14 +61,20 @@ export function assembleAccess(deps: AccessDeps, keys: SigningKeys, clock: Clock
   const { config, logger, prisma, db, signals, masterKey } = deps;
   const { publicUrl } = config;
   const records = createAccessRecords({ sql: db, logger });
+  const users = createUserRecords(db, logger);
   const unsubscribe = signals.subscribe("access.changed", (clientId) => {
     if (clientId !== "") records.forget(clientId);
   });
   const denylist = openDenylist({ sql: db, signals, logger });
   const apiKeys = new ApiKeys(db, masterKey, logger);
-  const resourceServers = builtInResourceServers(publicUrl);
+  const resourceServers = openResourceServers(publicUrl, db, logger);
   const verifier = new TokenVerifier({ publicUrl, keys, resourceServers, clock });
-  const tokens = createTokenEndpoint({ publicUrl, keys, records, resourceServers, masterKey, clock, logger });
+  const usedProofs = new UsedProofs(db, logger);
+  const proofs = new Proofs({ publicUrl, used: usedProofs, clock });
+  const tokens = createTokenEndpoint({
+    ...{ publicUrl, keys, records, resourceServers, masterKey, clock, logger, usedProofs, proofs },
+    rekeying: new Rekeying(db, masterKey, logger),
+  });
   const tokenCounts = new TokenCounts(db, logger);
   const audit = new AuditBuffer(prisma, logger);
   const store =
@@ -62,8 +85,11 @@ export function assembleAccess(deps: AccessDeps, keys: SigningKeys, clock: Clock
     unsubscribe();
     keys.close();
     records.close();
+    users.close();
     denylist.close();
     apiKeys.close();
+    resourceServers.close();
+    usedProofs.close();
     await tokenCounts.close();
     await audit.close();
     await counters.close();
@@ -74,13 +100,16 @@ export function assembleAccess(deps: AccessDeps, keys: SigningKeys, clock: Clock
     await denylist.loaded;
   };
   return {
+    publicUrl,
     clock,
     keys,
     records,
+    users,
     denylist,
     apiKeys,
     resourceServers,
     verifier,
+    proofs,
     tokens,
     tokenCounts,
     audit,

@@ -12,6 +12,7 @@ import type { Dialect } from "./http/dialect.js";
 import { errorsPlugin, sendFailure } from "./http/errors.js";
 import { guardPlugin } from "./http/guard.js";
 import { healthRoutes } from "./http/health.js";
+import { metadataPlugin, resourceMetadataUrl } from "./http/metadata.js";
 import { oauthPlugin } from "./http/oauth.js";
 import { openapiPlugin } from "./http/openapi.js";
 import { projectDialect } from "./http/project-api/dialect.js";
@@ -76,6 +77,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       "Content-Type",
       "Accept",
       "Authorization",
+      "DPoP",
       "Idempotency-Key",
       "Prefer",
       "X-CSRF-Token",
@@ -95,7 +97,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     local: access.localCounters,
     clock: access.clock,
   });
-  await app.register(oauthPlugin, access);
+  await app.register(oauthPlugin, { ...access, limits, people: services.people });
+  await app.register(metadataPlugin, access);
   await app.register(healthRoutes, { ready: () => access.ready() });
   await app.register(coreApi, { prefix: "/api/v1", services });
   await app.register(peopleApi, { services });
@@ -115,6 +118,7 @@ export function guardOptions(
     ...access,
     accessRecords: access.records,
     sessions,
+    resourceMetadata: resourceMetadataUrl(access.publicUrl),
     failures: failuresPerAddress,
     dialectOf: dialectNameOf,
   };

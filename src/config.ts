@@ -46,6 +46,8 @@ export interface Config {
   };
   /** Days that audit events are kept. */
   readonly auditRetentionDays: number;
+  /** Days after which a new signing key takes over; 0: never by itself. */
+  readonly rotateKeysDays: number;
   readonly logLevel: string;
   readonly workerConcurrency: number;
   readonly timing: Timing;
@@ -82,6 +84,7 @@ const SCHEMA = {
     RATE_LIMIT_TOKENS_PER_CLIENT: { ...quota, default: 600 },
     RATE_LIMIT_TOKENS_PER_ADDRESS: { ...quota, default: 3_000 },
     AUDIT_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 365 },
+    ROTATE_KEYS_DAYS: { type: "integer", minimum: 0, maximum: 3_650, default: 90 },
     WORKER_CONCURRENCY: { type: "integer", minimum: 1, maximum: 256, default: 8 },
     GATEHOUSE_LEASE_MS: { ...milliseconds, default: 6_000 },
     GATEHOUSE_HEARTBEAT_MS: { ...milliseconds, default: 1_500 },
@@ -130,6 +133,7 @@ interface Settings {
   readonly RATE_LIMIT_TOKENS_PER_CLIENT: number;
   readonly RATE_LIMIT_TOKENS_PER_ADDRESS: number;
   readonly AUDIT_RETENTION_DAYS: number;
+  readonly ROTATE_KEYS_DAYS: number;
   readonly WORKER_CONCURRENCY: number;
   readonly GATEHOUSE_LEASE_MS: number;
   readonly GATEHOUSE_HEARTBEAT_MS: number;
@@ -210,6 +214,7 @@ function toConfig(settings: Settings, cwd: string): Config {
       tokensPerAddress: settings.RATE_LIMIT_TOKENS_PER_ADDRESS,
     }),
     auditRetentionDays: settings.AUDIT_RETENTION_DAYS,
+    rotateKeysDays: settings.ROTATE_KEYS_DAYS,
     logLevel: settings.LOG_LEVEL,
     workerConcurrency: settings.WORKER_CONCURRENCY,
     timing: Object.freeze({

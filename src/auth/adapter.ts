@@ -1,4 +1,4 @@
-import type { Adapter, AdapterFactory, AdapterPayload } from "oidc-provider";
+import type { Adapter, AdapterFactory, AdapterPayload, JWKS } from "oidc-provider";
 import type { Clock } from "../platform/clock.js";
 import { newSecret } from "../platform/ids.js";
 import type { AccessRecords } from "./access-records.js";
@@ -18,8 +18,9 @@ export function createAdapterFactory(records: AccessRecords, clock: Clock): Adap
   return (model) => (model === "Client" ? new ClientAdapter(records, clock) : new NoStorage(model));
 }
 
-function toMetadata(client: ClientRecord): AdapterPayload {
-  return { client_id: client.clientId, client_secret: PLACEHOLDER };
+function toMetadata({ clientId, jwks }: ClientRecord): AdapterPayload {
+  const metadata = { client_id: clientId, client_secret: PLACEHOLDER };
+  return jwks === null ? metadata : { ...metadata, jwks: jwks as JWKS };
 }
 
 class NoStorage implements Adapter {

@@ -1,8 +1,10 @@
 import type { MasterKey } from "../platform/crypto.js";
 import type { Logger } from "../platform/logger.js";
 import type { Sql, Statement } from "../platform/sql.js";
+import { hashesOf } from "./master-keys.js";
 import type { Identity } from "./principal.js";
 import { createRecordCache, type RecordCache } from "./record-cache.js";
+import { Rekeying } from "./rekeying.js";
 import { expandScopes } from "./scopes.js";
 
 /** What every key begins with: it can be told from a token, and found by secret scanners. */
@@ -48,12 +50,14 @@ export class ApiKeys {
   readonly #records: RecordCache<ApiKeyRecord>;
   readonly #masterKey: MasterKey;
   readonly #sql: Sql;
+  readonly #rekeying: Rekeying;
   readonly #used = new Set<string>();
   readonly #timer: NodeJS.Timeout;
 
   constructor(sql: Sql, masterKey: MasterKey, logger: Logger) {
     this.#sql = sql;
     this.#masterKey = masterKey;
+    this.#rekeying = new Rekeying(sql, masterKey, logger);
     this.#records = createRecordCache<ApiKeyRow, ApiKeyRecord>({
       logger,
       read: (hashes) => sql.rows<ApiKeyRow>(FIND, [hashes]),
@@ -65,12 +69,25 @@ export class ApiKeys {
 
   /** Whom a key stands for; null where it is unknown, disabled or expired. */
   async authenticate(key: string, now: number): Promise<Identity | null> {
-    const hash = Buffer.from(this.#masterKey.hash("api-keys", key)).toString("hex");
-    const record = await this.#records.get(hash);
+    const record = await this.#find(key);
     if (record === null || record.disabled) return null;
     if (record.expiresAt !== null && record.expiresAt <= now) return null;
     this.#used.add(record.identity.id);
     return record.identity;
+  }
+
+  /** By the hash under the present master key, else under those that are still accepted. */
+  async #find(key: string): Promise<ApiKeyRecord | null> {
+    const [present, ...former] = hashesOf(this.#masterKey, "api-keys", key).map(({ hash }) => hash);
+    const record = present === undefined ? null : await this.#records.get(toHex(present));
+    if (record !== null) return record;
+    for (const hash of former) {
+      const found = await this.#records.get(toHex(hash));
+      if (found === null) continue;
+      this.#rekeying.apiKeyUsed(key, hash);
+      return found;
+    }
+    return null;
   }
 
   async #writeUsed(): Promise<void> {
@@ -84,6 +101,10 @@ export class ApiKeys {
     this.#records.close();
     clearInterval(this.#timer);
   }
+}
+
+function toHex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
 }
 
 function toRecord(row: ApiKeyRow): ApiKeyRecord {

@@ -3,6 +3,7 @@ import { type MasterKey, sameBytes } from "../platform/crypto.js";
 import { newId, newSecret } from "../platform/ids.js";
 import type { PrismaTransaction } from "../platform/prisma.js";
 import type { Sql, Statement } from "../platform/sql.js";
+import { hashesOf } from "./master-keys.js";
 import type { ProjectAccess } from "./principal.js";
 import { expandScopes, nameScopes, type Scope } from "./scopes.js";
 
@@ -29,10 +30,20 @@ export interface ClientRecord {
   readonly tokenLifetime: number | null;
   /** Bumped by every narrowing; tokens carry the one that they were issued under. */
   readonly generation: number;
+  /** The client, or its whole organization. */
   readonly disabled: boolean;
   /** Milliseconds since 1970; null: never. */
   readonly expiresAt: number | null;
   readonly secrets: readonly StoredSecret[];
+  /** Public keys that it may authenticate with (RFC 7523); null: it has none. */
+  readonly jwks: PublicKeySet | null;
+  /** It gets bound tokens alone (RFC 9449 section 5.2). */
+  readonly dpopBound: boolean;
+}
+
+/** Public keys as RFC 7517 shows them, checked when they were stored. */
+export interface PublicKeySet {
+  readonly keys: readonly Readonly<Record<string, string>>[];
 }
 
 /** Neither disabled nor expired. */
@@ -54,20 +65,23 @@ export interface ClientRow {
   readonly expires_at: Date | null;
   readonly projects: string[];
   readonly secrets: { hash: string; keyId: string; expiresAt: number | null }[];
+  readonly jwks: PublicKeySet | null;
+  readonly dpop_bound: boolean;
 }
 
 /** Clients by client_id, with their secrets and projects, in one go: the hot look-up of tokens and guards. */
 export const FIND_CLIENTS: Statement = {
   name: "auth_find_clients",
   text: `SELECT c.id, c.client_id, c.organization_id, c.name, c.scopes, c.grant_types, c.all_projects,
-       c.token_lifetime, c.generation, c.disabled_at IS NOT NULL AS disabled, c.expires_at,
+       c.token_lifetime, c.generation, c.expires_at, c.jwks, c.dpop_bound,
+       c.disabled_at IS NOT NULL OR o.disabled_at IS NOT NULL AS disabled,
        ARRAY(SELECT p.project_id::text FROM api_client_projects p
               WHERE p.client_id = c.id ORDER BY p.project_id) AS projects,
        (SELECT coalesce(json_agg(json_build_object(
                  'hash', encode(s.hash, 'base64'), 'keyId', s.key_id,
                  'expiresAt', extract(epoch FROM s.expires_at) * 1000) ORDER BY s.id), '[]')
           FROM api_client_secrets s WHERE s.client_id = c.id) AS secrets
-  FROM api_clients c
+  FROM api_clients c JOIN organizations o ON o.id = c.organization_id
  WHERE c.client_id = ANY($1::text[])`,
 };
 
@@ -98,26 +112,49 @@ export function toClientRecord(row: ClientRow): ClientRecord {
       keyId,
       expiresAt,
     })),
+    jwks: row.jwks,
+    dpopBound: row.dpop_bound,
   };
 }
 
+/** A live secret of a client, and how it was written by whoever presented it. */
+export interface SecretMatch {
+  readonly stored: StoredSecret;
+  readonly secret: string;
+}
+
 /**
- * Whether a presented secret is one of the client's live ones. Every stored hash is compared, in constant time,
+ * The live secret that a presented one is; null where it is none. Every stored hash is compared, in constant time,
  * whatever the earlier comparisons gave.
  */
+export function matchSecret(
+  masterKey: MasterKey,
+  client: ClientRecord,
+  presented: string,
+  now: number,
+): SecretMatch | null {
+  const candidates = readings(presented).flatMap((secret) =>
+    hashesOf(masterKey, "client-secrets", secret).map(({ keyId, hash }) => ({ keyId, hash, secret })),
+  );
+  let match: SecretMatch | null = null;
+  for (const stored of client.secrets) {
+    const live = stored.expiresAt === null || stored.expiresAt > now;
+    for (const { keyId, hash, secret } of candidates) {
+      const same = sameBytes(stored.hash, hash);
+      if (same && live && keyId === stored.keyId) match = { stored, secret };
+    }
+  }
+  return match;
+}
+
+/** Whether a presented secret is one of the client's live ones. */
 export function secretMatches(
   masterKey: MasterKey,
   client: ClientRecord,
   presented: string,
   now: number,
 ): boolean {
-  const hashes = readings(presented).map((secret) => masterKey.hash("client-secrets", secret));
-  let matches = false;
-  for (const secret of client.secrets) {
-    const live = secret.keyId === masterKey.id && (secret.expiresAt === null || secret.expiresAt > now);
-    for (const hash of hashes) matches = (sameBytes(secret.hash, hash) && live) || matches;
-  }
-  return matches;
+  return matchSecret(masterKey, client, presented, now) !== null;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { AppError } from "../platform/errors.js";
 import type { Logger } from "../platform/logger.js";
 import type { Signals } from "../platform/signals.js";
-import type { Sql } from "../platform/sql.js";
+import type { Database, Sql } from "../platform/sql.js";
 
 /** Access tokens that were taken back before their time (RFC 7009), held in memory. */
 export interface Denylist {
@@ -9,15 +9,18 @@ export interface Denylist {
   recall(jti: string): boolean | null;
   /** The same, from the database where memory is not fresh; rejects with `unavailable` when it cannot be asked. */
   has(jti: string): Promise<boolean>;
-  /** Takes a token back; every process knows within a second. */
-  revoke(jti: string, expiresAt: Date): Promise<void>;
+  /**
+   * Takes a token back; every process knows within a second.
+   * @param also done in the same transaction, where the token was not taken back before
+   */
+  revoke(jti: string, expiresAt: Date, also?: (tx: Sql) => Promise<void>): Promise<void>;
   /** Resolves when memory holds what the database holds: before that a process is not ready. */
   readonly loaded: Promise<void>;
   close(): void;
 }
 
 export interface DenylistDeps {
-  readonly sql: Sql;
+  readonly sql: Database;
   readonly signals: Signals;
   readonly logger: Logger;
 }
@@ -80,8 +83,10 @@ class StoredDenylist implements Denylist {
     return this.recall(jti) ?? this.#ask(jti);
   }
 
-  async revoke(jti: string, expiresAt: Date): Promise<void> {
-    await this.#deps.sql.run(ADD, [jti, expiresAt]);
+  async revoke(jti: string, expiresAt: Date, also?: (tx: Sql) => Promise<void>): Promise<void> {
+    await this.#deps.sql.transaction(async (tx) => {
+      if ((await tx.run(ADD, [jti, expiresAt])) > 0) await also?.(tx);
+    });
     this.#revoked.set(jti, expiresAt.getTime());
     await this.#deps.signals.publish("access.changed", "");
   }

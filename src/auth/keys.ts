@@ -5,6 +5,7 @@ import type { MasterKey } from "../platform/crypto.js";
 import { AppError } from "../platform/errors.js";
 import type { Logger } from "../platform/logger.js";
 import type { PrismaClient, PrismaTransaction } from "../platform/prisma.js";
+import { keysOf } from "./master-keys.js";
 
 /** The only algorithm that tokens are signed with and accepted under. */
 export const SIGNING_ALGORITHM = "ES256";
@@ -28,7 +29,7 @@ export interface ActiveKey {
 
 /** The signing keys as issuer and verifiers need them. */
 export interface SigningKeys {
-  /** The key that new tokens are signed with. */
+  /** The key that new tokens are signed with: another one from its `activatedAt` on, to the moment. */
   readonly active: ActiveKey;
   /** What `/oauth/jwks` answers: every key that a live token may be signed with. */
   readonly jwks: { readonly keys: readonly PublicJwk[] };
@@ -68,9 +69,16 @@ export async function openSigningKeys(deps: SigningKeyDeps): Promise<SigningKeys
   return keys;
 }
 
+/** A key that signs from a time on. */
+interface ScheduledKey extends ActiveKey {
+  /** Milliseconds since 1970. */
+  readonly from: number;
+}
+
 class StoredKeys implements SigningKeys {
   readonly #deps: SigningKeyDeps;
-  #active: ActiveKey | null = null;
+  /** In the order in which they sign. */
+  #schedule: readonly ScheduledKey[] = [];
   #pems: ReadonlyMap<string, string> = new Map();
   #jwks: SigningKeys["jwks"] = { keys: [] };
   #loadedAt = 0;
@@ -82,8 +90,12 @@ class StoredKeys implements SigningKeys {
   }
 
   get active(): ActiveKey {
-    if (this.#active === null) throw new AppError("unavailable", "no signing key is active");
-    return this.#active;
+    const now = this.#deps.clock.now().getTime();
+    // A key made just now on a machine whose clock is ahead signs here where there is no other; the first of them,
+    // since a later one may be known to nobody else yet.
+    const key = this.#schedule.findLast(({ from }) => from <= now) ?? this.#schedule[0];
+    if (key === undefined) throw new AppError("unavailable", "no signing key is active");
+    return key;
   }
 
   get jwks(): SigningKeys["jwks"] {
@@ -119,21 +131,21 @@ class StoredKeys implements SigningKeys {
   async #load(): Promise<void> {
     // Set before the query: a database that fails is not asked again at once either.
     this.#loadedAt = performance.now();
-    const now = this.#deps.clock.now();
     const rows = await this.#deps.prisma.signingKey.findMany({
-      where: { OR: [{ retiredAt: null }, { retiredAt: { gt: now } }] },
+      where: { OR: [{ retiredAt: null }, { retiredAt: { gt: this.#deps.clock.now() } }] },
       orderBy: { createdAt: "asc" },
     });
     const jwks = rows.map((row) => row.publicJwk as unknown as PublicJwk);
     this.#pems = new Map(jwks.map((jwk) => [jwk.kid, toPem(jwk)]));
     this.#jwks = { keys: jwks };
-    const activated = rows.filter((row) => row.activatedAt !== null);
-    // A key made just now on a machine whose clock is ahead still signs here.
-    const signing =
-      newest(activated.filter((row) => Number(row.activatedAt) <= now.getTime())) ?? newest(activated);
-    if (signing !== null && signing.kid !== this.#active?.kid) {
-      this.#active = { kid: signing.kid, privateKey: open(signing, this.#deps.masterKey) };
-    }
+    const known = new Map(this.#schedule.map((key) => [key.kid, key.privateKey]));
+    this.#schedule = rows
+      .flatMap(({ activatedAt, ...row }) => {
+        if (activatedAt === null) return [];
+        const privateKey = known.get(row.kid) ?? open(row, this.#deps.masterKey);
+        return [{ kid: row.kid, from: activatedAt.getTime(), privateKey }];
+      })
+      .sort((a, b) => a.from - b.from);
   }
 }
 
@@ -141,14 +153,6 @@ interface StoredKey {
   readonly kid: string;
   readonly keyId: string;
   readonly privateKey: Uint8Array;
-  readonly activatedAt: Date | null;
-}
-
-function newest(rows: readonly StoredKey[]): StoredKey | null {
-  return rows.reduce<StoredKey | null>(
-    (best, row) => (best === null || Number(row.activatedAt) >= Number(best.activatedAt) ? row : best),
-    null,
-  );
 }
 
 function toPem(jwk: PublicJwk): string {
@@ -159,20 +163,21 @@ function toPem(jwk: PublicJwk): string {
 }
 
 function open(row: StoredKey, masterKey: MasterKey): KeyObject {
-  if (row.keyId !== masterKey.id) {
+  const key = keysOf(masterKey).find(({ id }) => id === row.keyId);
+  if (key === undefined) {
     throw new Error(
       `signing key ${row.kid} was encrypted under master key ${row.keyId}, not under ${masterKey.id}: ` +
         "start with the GATEHOUSE_MASTER_KEY that this database was made with",
     );
   }
-  return createPrivateKey(masterKey.decrypt("signing-keys", row.kid, row.privateKey));
+  return createPrivateKey(key.decrypt("signing-keys", row.kid, row.privateKey));
 }
 
 /** Processes that start at once wait for one another here: the first makes the key, the others find it. */
 async function ensureFirstKey({ prisma, masterKey, clock }: SigningKeyDeps): Promise<void> {
   await prisma.$transaction(
     async (tx) => {
-      await tx.$executeRaw`SELECT pg_advisory_xact_lock(${LOCK_SPACE}::int, ${LOCK_KEYS}::int)`;
+      await lockKeys(tx);
       const now = clock.now();
       const live = await tx.signingKey.count({
         where: { activatedAt: { not: null }, OR: [{ retiredAt: null }, { retiredAt: { gt: now } }] },
@@ -181,6 +186,11 @@ async function ensureFirstKey({ prisma, masterKey, clock }: SigningKeyDeps): Pro
     },
     { maxWait: 30_000, timeout: 30_000 },
   );
+}
+
+/** Whoever adds or retires keys does it alone, until the commit. */
+export async function lockKeys(tx: PrismaTransaction): Promise<void> {
+  await tx.$executeRaw`SELECT pg_advisory_xact_lock(${LOCK_SPACE}::int, ${LOCK_KEYS}::int)`;
 }
 
 /**

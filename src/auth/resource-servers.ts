@@ -1,10 +1,15 @@
-import type { Scope } from "./scopes.js";
+import type { Logger } from "../platform/logger.js";
+import type { Sql, Statement } from "../platform/sql.js";
+import { createRecordCache, type RecordCache } from "./record-cache.js";
+import { expandScopes, type Scope } from "./scopes.js";
 
 /** The dialects (contracts/README.md) that a resource server may open. */
 export type DialectName = "core" | "project" | "topics" | "runs" | "deployments";
 
 /** What a token can be asked for: the `audience` or `resource` of a token request (RFC 8707). */
 export interface ResourceServer {
+  /** The row of one that an organization registered, a claim of its tokens; null: built in. */
+  readonly id: string | null;
   /** The name that clients ask for. */
   readonly identifier: string;
   /**
@@ -22,12 +27,20 @@ export interface ResourceServer {
 
 type Found = ResourceServer | null | Promise<ResourceServer | null>;
 
-/** Looks resource servers up; those of an organization's own are as good as absent for every other. */
+/**
+ * Looks resource servers up, at once where memory is fresh; those of an organization's own are as good as absent
+ * for every other. What is found is no older than a second; what memory does not find is asked of the database.
+ */
 export interface ResourceServers {
   /** By what a client of the organization asked for. */
   find(identifier: string, organizationId: string): Found;
   /** By the `aud` of a token of the organization. */
   byAudience(audience: string, organizationId: string): Found;
+}
+
+/** Resource servers that are open until they are closed. */
+export interface OpenResourceServers extends ResourceServers {
+  close(): void;
 }
 
 /** What a request that names no audience gets. */
@@ -52,9 +65,83 @@ export function builtInResourceServers(publicUrl: string): ResourceServers {
 }
 
 function named(name: string, tokenLifetime: number): ResourceServer {
-  return open(name, `urn:gatehouse:${name}`, tokenLifetime);
+  return open(name, `${URN}${name}`, tokenLifetime);
 }
 
 function open(identifier: string, audience: string, tokenLifetime: number): ResourceServer {
-  return { identifier, audience, tokenLifetime, scopes: "all", dialects: "all" };
+  return { id: null, identifier, audience, tokenLifetime, scopes: "all", dialects: "all" };
+}
+
+interface Row {
+  readonly id: string;
+  readonly organization_id: string;
+  readonly identifier: string;
+  readonly token_lifetime: number;
+  readonly scopes: string[];
+  readonly dialects: string[];
+}
+
+const FIND: Statement = {
+  name: "auth_find_resource_servers",
+  text: `SELECT r.id, r.organization_id, r.identifier, r.token_lifetime, r.scopes, r.dialects
+         FROM resource_servers r
+         JOIN unnest($1::uuid[], $2::text[]) AS wanted(organization_id, identifier) USING (organization_id, identifier)`,
+};
+
+/** The built-in ones, and those that organizations registered: from the database, held in memory for a second. */
+export function openResourceServers(publicUrl: string, sql: Sql, logger: Logger): OpenResourceServers {
+  const builtIn = builtInResourceServers(publicUrl);
+  const registered = createRecordCache<Row, ResourceServer>({
+    logger,
+    read: (keys) => sql.rows<Row>(FIND, [keys.map(organizationOf), keys.map(identifierOf)]),
+    idOf: (row) => keyOf(row.organization_id, row.identifier),
+    toRecord,
+  });
+  return {
+    find: (identifier, organizationId) =>
+      builtIn.find(identifier, organizationId) ?? look(registered, organizationId, identifier),
+    byAudience: (audience, organizationId) =>
+      builtIn.byAudience(audience, organizationId) ?? look(registered, organizationId, audience),
+    close: () => registered.close(),
+  };
+}
+
+const URN = "urn:gatehouse:";
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+/** Nobody registered more, and text with NUL is none that a row could hold. */
+const LONGEST = 2_048;
+
+/** By the identifier, which is the audience too where it is a URI, or by the URN that a short name stands for. */
+function look(registered: RecordCache<ResourceServer>, organizationId: string, asked: string): Found {
+  const name = asked.startsWith(URN) ? asked.slice(URN.length) : null;
+  const identifier = name !== null && NAME.test(name) ? name : asked;
+  if (identifier.length > LONGEST || identifier.includes("\0")) return null;
+  const key = keyOf(organizationId, identifier);
+  // One that memory takes for absent may just have been registered.
+  return registered.get(key) ?? registered.reload(key);
+}
+
+const UUID_LENGTH = 36;
+
+function keyOf(organizationId: string, identifier: string): string {
+  return organizationId + identifier;
+}
+
+function organizationOf(key: string): string {
+  return key.slice(0, UUID_LENGTH);
+}
+
+function identifierOf(key: string): string {
+  return key.slice(UUID_LENGTH);
+}
+
+function toRecord({ id, identifier, token_lifetime, scopes, dialects }: Row): ResourceServer {
+  return {
+    id,
+    identifier,
+    audience: URL.canParse(identifier) ? identifier : URN + identifier,
+    tokenLifetime: token_lifetime,
+    scopes: expandScopes(scopes),
+    dialects: new Set(dialects as DialectName[]),
+  };
 }

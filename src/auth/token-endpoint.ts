@@ -1,21 +1,27 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { SigningKeys } from "./keys.js";
 import { OAuthError } from "./oauth-error.js";
+import { DeprecationLog } from "./password-grant.js";
 import { createProvider, type ProviderDeps } from "./provider.js";
 import { DEFAULT_IDENTIFIER } from "./resource-servers.js";
 import type { TokenParameters } from "./token-parameters.js";
-import { TokenRequest, wrapResource } from "./token-request.js";
+import { ERRAND, type Errand, TokenRequest, type TokenRequestContext } from "./token-request.js";
 
-/** Answers token requests whose body was read. */
+/** Answers a request on the raw response, and never throws. */
+export type Answer = (response: ServerResponse) => void;
+
+/** Answers requests of clients whose body was read. */
 export interface TokenEndpoint {
+  /** A token request. Checks what can be said without the client; throws an `OAuthError` where it is wrong. */
+  accept(parameters: TokenParameters, request: IncomingMessage, context?: TokenRequestContext): Answer;
   /**
-   * Checks what can be said without the client; throws an `OAuthError` where it is wrong.
-   * @returns what answers the request on the raw response, and never throws
+   * A request of another endpoint, whose clients authenticate as at this one (RFC 7662 section 2.1, RFC 7009
+   * section 2.1). Throws as `accept` does.
    */
-  accept(parameters: TokenParameters, request: IncomingMessage): (response: ServerResponse) => void;
+  authenticate(parameters: TokenParameters, request: IncomingMessage, errand: Errand): Answer;
 }
 
-export interface TokenEndpointDeps extends ProviderDeps {
+export interface TokenEndpointDeps extends Omit<ProviderDeps, "deprecation"> {
   readonly keys: SigningKeys;
 }
 
@@ -24,28 +30,48 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 /** The token endpoint (RFC 6749 section 3.2) over a provider that is made anew when another key signs. */
 export function createTokenEndpoint(deps: TokenEndpointDeps): TokenEndpoint {
   const publicUrl = new URL(deps.publicUrl);
+  const providerDeps = { ...deps, deprecation: new DeprecationLog(deps.logger) };
   let current: { readonly kid: string; readonly handle: Handler } | null = null;
   const handler = (): Handler => {
     const key = deps.keys.active;
-    if (current?.kid !== key.kid) current = { kid: key.kid, handle: createProvider(deps, key).callback() };
+    if (current?.kid !== key.kid) {
+      current = { kid: key.kid, handle: createProvider(providerDeps, key).callback() };
+    }
     return current.handle;
   };
+  const answer = (request: TokenRequest): Answer => {
+    const handle = handler();
+    return (response) => handle(request, response);
+  };
   return {
-    accept(parameters, request) {
-      checkPresence(parameters, request);
-      const canonical = { ...parameters, resource: wrapResource(askedFor(parameters)) };
-      const handle = handler();
-      return (response) => handle(new TokenRequest(request, publicUrl, canonical), response);
+    accept(parameters, request, context = {}) {
+      checkGrant(parameters);
+      checkClient(parameters, request);
+      const { audience: _audience, ...canonical } = { ...parameters, resource: askedFor(parameters) };
+      return answer(new TokenRequest(request, publicUrl, canonical, context));
+    },
+    authenticate({ client_id, client_secret, client_assertion, client_assertion_type }, request, errand) {
+      const client = { client_id, client_secret, client_assertion, client_assertion_type };
+      const parameters = { ...present(client), grant_type: ERRAND };
+      checkClient(parameters, request);
+      return answer(new TokenRequest(request, publicUrl, parameters, { errand }));
     },
   };
 }
 
-function checkPresence({ grant_type, client_id }: TokenParameters, request: IncomingMessage): void {
+function checkGrant({ grant_type }: TokenParameters): void {
   if (grant_type === undefined) throw new OAuthError("invalid_request", "grant_type is missing");
+  if (grant_type === ERRAND)
+    throw new OAuthError("unsupported_grant_type", "unsupported grant_type requested");
+}
+
+function checkClient({ client_id, client_assertion }: TokenParameters, request: IncomingMessage): void {
   const { authorization } = request.headers;
   if (authorization === undefined) {
+    // RFC 7521 section 4.2: with an assertion the client_id may be left out.
+    if (client_id !== undefined || client_assertion !== undefined) return;
     // RFC 6749 section 5.2 counts "no client authentication included" as invalid_client.
-    if (client_id === undefined) throw new OAuthError("invalid_client", "no client authentication included");
+    throw new OAuthError("invalid_client", "no client authentication included");
   } else if (!/^basic /i.test(authorization)) {
     throw new OAuthError("invalid_client", "the Authorization header must use the Basic scheme");
   }
@@ -57,4 +83,8 @@ function askedFor({ audience, resource }: TokenParameters): string {
     throw new OAuthError("invalid_target", "audience and resource differ");
   }
   return audience ?? resource ?? DEFAULT_IDENTIFIER;
+}
+
+function present(parameters: Readonly<Record<string, string | undefined>>): TokenParameters {
+  return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== undefined));
 }

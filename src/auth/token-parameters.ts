@@ -1,47 +1,79 @@
 import { OAuthError } from "./oauth-error.js";
 
-/** The parameters of a token request that mean something here; every other is ignored (RFC 6749 section 3.2). */
-const KNOWN = ["grant_type", "client_id", "client_secret", "scope", "audience", "resource"] as const;
+/** What every endpoint for clients reads. */
+const OF_CLIENTS = ["client_id", "client_secret", "client_assertion", "client_assertion_type"] as const;
+const OF_GRANTS = ["grant_type", "scope", "audience", "resource"] as const;
+/** RFC 6749 section 4.3.2: of the password grant alone. */
+const OF_PEOPLE = ["username", "password"] as const;
+/** RFC 7662 section 2.1, RFC 7009 section 2.1. */
+const OF_TOKENS = ["token", "token_type_hint"] as const;
 
-type Name = (typeof KNOWN)[number];
+type Name =
+  | (typeof OF_CLIENTS)[number]
+  | (typeof OF_GRANTS)[number]
+  | (typeof OF_PEOPLE)[number]
+  | (typeof OF_TOKENS)[number];
 
-/** A token request's parameters, decoded. One that was sent without a value is absent (RFC 6749 section 3.2). */
+/** The parameters of a request, decoded. One that was sent without a value is absent (RFC 6749 section 3.2). */
 export type TokenParameters = Readonly<Partial<Record<Name, string>>>;
 
-const NAMES: ReadonlySet<string> = new Set(KNOWN);
+/** Which endpoint a request is for: one that issues tokens, or one that is told a token. */
+export type Endpoint = "issuing" | "presented";
+
+/** The parameters that mean something at an endpoint; every other is ignored (RFC 6749 section 3.2). */
+const NAMES: Readonly<Record<Endpoint, readonly Name[]>> = {
+  issuing: [...OF_CLIENTS, ...OF_GRANTS],
+  presented: [...OF_CLIENTS, ...OF_TOKENS],
+};
+const WITH_PEOPLE: readonly Name[] = [...NAMES.issuing, ...OF_PEOPLE];
+const KNOWN: ReadonlySet<string> = new Set([...WITH_PEOPLE, ...OF_TOKENS]);
+
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
 function isKnown(name: string): name is Name {
-  return NAMES.has(name);
+  return KNOWN.has(name);
+}
+
+function namesAt(endpoint: Endpoint, grantType: unknown): readonly Name[] {
+  return endpoint === "issuing" && grantType === "password" ? WITH_PEOPLE : NAMES[endpoint];
 }
 
 /** Reads an `application/x-www-form-urlencoded` body. Throws `invalid_request` where it is none. */
-export function parseForm(body: Uint8Array): TokenParameters {
-  const found: Partial<Record<Name, string>> = {};
+export function parseForm(body: Uint8Array, endpoint: Endpoint = "issuing"): TokenParameters {
+  const sent: Partial<Record<Name, string>> = {};
+  const repeated = new Set<Name>();
   for (const pair of decodeUtf8(body).split("&")) {
     const split = pair.indexOf("=");
     const name = decodeComponent(split === -1 ? pair : pair.slice(0, split));
     if (!isKnown(name)) continue;
-    if (found[name] !== undefined) throw invalid(`${name} must not be sent twice`);
-    found[name] = decodeComponent(split === -1 ? "" : pair.slice(split + 1));
+    if (sent[name] !== undefined) repeated.add(name);
+    sent[name] = split === -1 ? "" : pair.slice(split + 1);
   }
-  return present(found);
+  const found: Partial<Record<Name, string>> = {};
+  for (const name of namesAt(endpoint, sent.grant_type)) {
+    const value = sent[name];
+    if (value === undefined) continue;
+    if (repeated.has(name)) throw invalid(`${name} must not be sent twice`);
+    if (value !== "") found[name] = decodeComponent(value);
+  }
+  return found;
 }
 
 /** Reads a JSON body: an object whose known members are strings. Throws `invalid_request` where it is none. */
-export function parseJson(body: Uint8Array): TokenParameters {
+export function parseJson(body: Uint8Array, endpoint: Endpoint = "issuing"): TokenParameters {
   const value = parseObject(decodeUtf8(body));
+  const grantType = Object.hasOwn(value, "grant_type") ? value["grant_type"] : undefined;
   const found: Partial<Record<Name, string>> = {};
-  for (const name of KNOWN) {
+  for (const name of namesAt(endpoint, grantType)) {
     if (!Object.hasOwn(value, name)) continue;
     const member = value[name];
     if (typeof member !== "string") throw invalid(`${name} must be a string`);
     // JSON can spell half of a character ("\ud800"); nothing that was ever stored holds one.
     if (LONE_SURROGATE.test(member)) throw invalid(`${name} must be well-formed Unicode`);
-    found[name] = member;
+    if (member !== "") found[name] = member;
   }
-  return present(found);
+  return found;
 }
 
 function parseObject(text: string): Readonly<Record<string, unknown>> {
@@ -55,11 +87,6 @@ function parseObject(text: string): Readonly<Record<string, unknown>> {
     throw invalid("the body must be a JSON object");
   }
   return value as Record<string, unknown>;
-}
-
-function present(found: Partial<Record<Name, string>>): TokenParameters {
-  for (const name of KNOWN) if (found[name] === "") delete found[name];
-  return found;
 }
 
 function decodeUtf8(body: Uint8Array): string {

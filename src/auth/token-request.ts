@@ -1,8 +1,36 @@
 import { IncomingMessage } from "node:http";
+import type { ClientRecord } from "./clients.js";
+import type { Identity } from "./principal.js";
 import type { TokenParameters } from "./token-parameters.js";
 
 /** The token endpoint's path, as the provider knows it whatever alias was called. */
 export const TOKEN_PATH = "/oauth/token";
+
+/**
+ * The grant type under which a client is authenticated for something else than a token. Of this program alone: it
+ * is never taken from a request.
+ */
+export const ERRAND = "urn:gatehouse:errand";
+
+/** Somebody whose password was right, and the generation of its access then. */
+export interface AuthenticatedPerson {
+  readonly identity: Identity;
+  readonly generation: number;
+}
+
+/** Checks a name and a password; rejects with the domain's failures. */
+export type PasswordCheck = (username: string, password: string) => Promise<AuthenticatedPerson>;
+
+/** What is done for a client once it is authenticated, with what is to be answered; null: an empty answer. */
+export type Errand = (client: ClientRecord) => Promise<object | null>;
+
+/** What goes with a request beside its parameters. */
+export interface TokenRequestContext {
+  /** Absent: nobody's password can be checked here. */
+  readonly checkPassword?: PasswordCheck | undefined;
+  /** For requests of the grant type `ERRAND`. */
+  readonly errand?: Errand;
+}
 
 /**
  * The request that the provider sees. It is made anew of what was understood of the real one: canonical path,
@@ -10,10 +38,21 @@ export const TOKEN_PATH = "/oauth/token";
  * nor a JSON body reaches the provider, and its own reading of the body serves (RFC 6749 section 4.4.2).
  */
 export class TokenRequest extends IncomingMessage {
+  readonly context: TokenRequestContext;
+  /** The header `DPoP` (RFC 9449 section 5). */
+  readonly proof: string | undefined;
   readonly #body: Buffer;
 
-  constructor(real: IncomingMessage, publicUrl: URL, parameters: TokenParameters) {
+  constructor(
+    real: IncomingMessage,
+    publicUrl: URL,
+    parameters: TokenParameters,
+    context: TokenRequestContext,
+  ) {
     super(real.socket);
+    this.context = context;
+    const { authorization, dpop } = real.headers;
+    this.proof = dpop?.toString();
     this.#body = Buffer.from(encode(parameters));
     this.method = "POST";
     this.url = TOKEN_PATH;
@@ -23,7 +62,6 @@ export class TokenRequest extends IncomingMessage {
       "content-type": "application/x-www-form-urlencoded",
       "content-length": String(this.#body.length),
     };
-    const { authorization } = real.headers;
     if (authorization !== undefined) this.headers.authorization = authorization;
   }
 
@@ -33,24 +71,8 @@ export class TokenRequest extends IncomingMessage {
   }
 }
 
-/**
- * What the client asked a token for travels in a URN, since the provider takes absolute URIs only (RFC 8707)
- * while `audience` may be a short name.
- */
-const RESOURCE_PREFIX = "urn:gatehouse:asked:";
-
-export function wrapResource(identifier: string): string {
-  return RESOURCE_PREFIX + encodeURIComponent(identifier);
-}
-
-/** The reverse of `wrapResource`. */
-export function unwrapResource(resource: string): string {
-  return decodeURIComponent(resource.slice(RESOURCE_PREFIX.length));
-}
-
-function encode({ grant_type, client_id, client_secret, scope, resource }: TokenParameters): string {
-  const pairs = { grant_type, client_id, client_secret, scope, resource };
-  return Object.entries(pairs)
+function encode(parameters: TokenParameters): string {
+  return Object.entries(parameters)
     .flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`]))
     .join("&");
 }

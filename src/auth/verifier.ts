@@ -15,8 +15,12 @@ export interface VerifiedToken {
   readonly organizationId: string;
   /** The client's generation when the token was issued. */
   readonly generation: number;
+  /** The person that it stands for (password grant), with its generation then; null: the client itself. */
+  readonly user: { readonly id: string; readonly generation: number } | null;
+  /** Thumbprint of the key that its holder must prove to have (RFC 9449 section 6); null: a bearer token. */
+  readonly jkt: string | null;
   readonly scopes: ReadonlySet<Scope>;
-  /** What it was issued for; says which dialects it opens. */
+  /** What it was issued for, as it was when the token was verified. */
   readonly resourceServer: ResourceServer;
   /** Milliseconds since 1970. */
   readonly issuedAt: number;
@@ -43,6 +47,7 @@ const CLOCK_TOLERANCE_MS = 1_000;
 const CACHE_MS = 60_000;
 const CACHE_TOKENS = 20_000;
 const REQUIRED = ["iss", "aud", "sub", "client_id", "iat", "exp", "jti", "org", "gen"];
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Reads the token of `Authorization: Bearer` (RFC 6750 section 2.1); null where the header is another or none. */
 export function bearerToken(request: FastifyRequest): string | null {
@@ -58,6 +63,8 @@ export function bearerToken(request: FastifyRequest): string | null {
  */
 export class TokenVerifier {
   readonly #deps: VerifierDeps;
+  /** The token that is to be verified for a request, which may not be the one that it is authorized by. */
+  readonly #presented = new WeakMap<FastifyRequest, string>();
   readonly #cache = new LRUCache<string, { readonly token: VerifiedToken; readonly until: number }>({
     max: CACHE_TOKENS,
   });
@@ -78,7 +85,7 @@ export class TokenVerifier {
         allowedIss: this.#deps.publicUrl,
         requiredClaims: REQUIRED,
         clockTolerance: CLOCK_TOLERANCE_MS,
-        extractToken: (request: FastifyRequest) => bearerToken(request) ?? undefined,
+        extractToken: (request: FastifyRequest) => this.#presented.get(request),
       },
     };
   }
@@ -92,12 +99,17 @@ export class TokenVerifier {
     return null;
   }
 
-  /** Verifies the request's token. Throws an `InvalidTokenError`, or `unavailable` where the keys cannot be read. */
+  /**
+   * Verifies a token that came with a request, in whichever place. Throws an `InvalidTokenError`, or `unavailable`
+   * where the keys cannot be read.
+   */
   async verify(request: FastifyRequest, encoded: string): Promise<VerifiedToken> {
+    if (encoded === "") throw new InvalidTokenError("the access token is invalid");
+    this.#presented.set(request, encoded);
     const claims = await request.jwtVerify<object>().catch((error: unknown) => {
       throw refusal(error);
     });
-    const token = await this.#read(claims as Readonly<Record<string, unknown>>);
+    const token = await this.#read(claims as Claims);
     const now = this.#deps.clock.now().getTime();
     this.#cache.set(encoded, { token, until: Math.min(token.expiresAt, now + CACHE_MS) });
     return token;
@@ -121,32 +133,63 @@ export class TokenVerifier {
     }
   }
 
-  async #read(claims: Readonly<Record<string, unknown>>): Promise<VerifiedToken> {
-    const text = (name: string): string => {
-      const value = claims[name];
-      if (typeof value !== "string") throw new InvalidTokenError("the access token is malformed");
-      return value;
-    };
-    const integer = (name: string): number => {
-      const value = claims[name];
-      if (!Number.isSafeInteger(value)) throw new InvalidTokenError("the access token is malformed");
-      return value as number;
-    };
-    const organizationId = text("org");
-    const resourceServer = await this.#deps.resourceServers.byAudience(text("aud"), organizationId);
+  async #read(claims: Claims): Promise<VerifiedToken> {
+    const organizationId = uuidOf(claims, "org");
+    const found = await this.#deps.resourceServers.byAudience(textOf(claims, "aud"), organizationId);
+    const resourceServer = found?.id === (claims["rs"] ?? null) ? found : null;
     if (resourceServer === null) throw new InvalidTokenError("the access token is for another audience");
     return {
-      jti: text("jti"),
-      subject: text("sub"),
-      clientId: text("client_id"),
+      jti: textOf(claims, "jti"),
+      subject: textOf(claims, "sub"),
+      clientId: textOf(claims, "client_id"),
       organizationId,
-      generation: integer("gen"),
-      scopes: expandScopes(claims["scope"] === undefined ? [] : text("scope").split(" ")),
+      generation: integerOf(claims, "gen"),
+      user: userOf(claims),
+      jkt: thumbprintOf(claims),
+      scopes: expandScopes(claims["scope"] === undefined ? [] : textOf(claims, "scope").split(" ")),
       resourceServer,
-      issuedAt: integer("iat") * 1000,
-      expiresAt: integer("exp") * 1000,
+      issuedAt: integerOf(claims, "iat") * 1000,
+      expiresAt: integerOf(claims, "exp") * 1000,
     };
   }
+}
+
+type Claims = Readonly<Record<string, unknown>>;
+
+function textOf(claims: Claims, name: string): string {
+  const value = claims[name];
+  if (typeof value !== "string") throw malformed();
+  return value;
+}
+
+function uuidOf(claims: Claims, name: string): string {
+  const text = textOf(claims, name);
+  if (!UUID.test(text)) throw malformed();
+  return text;
+}
+
+function integerOf(claims: Claims, name: string): number {
+  const value = claims[name];
+  if (!Number.isSafeInteger(value)) throw malformed();
+  return value as number;
+}
+
+/** `ugen` marks tokens of people: their `sub` is a user's id then, and a client's `client_id` otherwise. */
+function userOf(claims: Claims): VerifiedToken["user"] {
+  if (claims["ugen"] === undefined) return null;
+  return { id: uuidOf(claims, "sub"), generation: integerOf(claims, "ugen") };
+}
+
+/** RFC 7800 section 3: a token that is bound in a way that is not understood is accepted in none. */
+function thumbprintOf(claims: Claims): string | null {
+  const { cnf } = claims;
+  if (cnf === undefined) return null;
+  if (typeof cnf !== "object" || cnf === null) throw malformed();
+  return textOf(cnf as Claims, "jkt");
+}
+
+function malformed(): InvalidTokenError {
+  return new InvalidTokenError("the access token is malformed");
 }
 
 function refusal(error: unknown): Error {

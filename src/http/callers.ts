@@ -1,23 +1,29 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { AccessRecords } from "../auth/access-records.js";
-import { admit, admitFresh } from "../auth/admission.js";
+import type { Admitted } from "../auth/admission.js";
 import type { ApiKeys } from "../auth/api-keys.js";
 import type { Denylist } from "../auth/denylist.js";
+import { DpopError, type Proofs } from "../auth/dpop.js";
+import { TokenJudge } from "../auth/judge.js";
 import type { Identity, Principal } from "../auth/principal.js";
-import type { DialectName } from "../auth/resource-servers.js";
+import type { DialectName, ResourceServer, ResourceServers } from "../auth/resource-servers.js";
+import type { UserRecords } from "../auth/users.js";
 import { bearerToken, InvalidTokenError, type TokenVerifier, type VerifiedToken } from "../auth/verifier.js";
 import type { AuditBuffer } from "../domain/audit/buffer.js";
 import type { Clock } from "../platform/clock.js";
 import type { Counters } from "../platform/counters.js";
 import { AppError } from "../platform/errors.js";
-import { type Credential, credentialOf, keyOfBody } from "./credentials.js";
+import { type Credential, challengeOf, credentialOf, keyOfBody, NO_CREDENTIAL } from "./credentials.js";
 import { countFailure, type RatePolicy, refuseAfterFailures } from "./rate-limit.js";
 
 /** What finding out who calls needs of the rest. */
 export interface CallerDeps {
   readonly verifier: TokenVerifier;
   readonly accessRecords: AccessRecords;
+  readonly users: UserRecords;
   readonly denylist: Denylist;
+  readonly resourceServers: ResourceServers;
+  readonly proofs: Proofs;
   readonly apiKeys: ApiKeys;
   /** Whom a session cookie stands for, null where it is over; throws where the request may be forged (CSRF). */
   readonly sessions: (request: FastifyRequest) => Promise<Identity | null>;
@@ -28,30 +34,31 @@ export interface CallerDeps {
   /** The dialect whose path it is; null: nobody's. */
   readonly dialectOf: (path: string) => DialectName | null;
   readonly clock: Clock;
+  /** Where clients learn how to get tokens (RFC 9728); challenges point there. */
+  readonly resourceMetadata?: string;
 }
+
+type TokenCredential = Extract<Credential, { readonly kind: "token" }>;
 
 /** Finds out who makes a request. */
 export class Callers {
   readonly #deps: CallerDeps;
+  readonly #tokens: TokenJudge;
 
   constructor(deps: CallerDeps) {
     this.#deps = deps;
+    this.#tokens = new TokenJudge({ ...deps, records: deps.accessRecords });
   }
 
   /** The caller, where a token and records in memory say so. Sets what the request knows of it. */
   fromMemory(request: FastifyRequest): Principal | null {
     const encoded = bearerToken(request);
     const token = encoded === null ? null : this.#deps.verifier.recall(encoded);
-    if (token === null || this.#deps.denylist.recall(token.jti) !== false) return null;
-    const record = this.#deps.accessRecords.get(token.clientId);
-    if (record instanceof Promise) {
-      // `authenticate` asks again, and has what is under way for it; a failure is told there.
-      record.catch(() => {});
-      return null;
-    }
-    const identity = admit(token, record, this.#now());
-    if (typeof identity === "string" || !this.#opens(token, request)) return null;
-    return accept(request, identity, token);
+    // With a bound one goes a proof, and that takes its time.
+    if (token === null || token.jkt !== null) return null;
+    const admitted = this.#tokens.recall(token);
+    if (admitted === null || !this.#opens(admitted.server, request)) return null;
+    return accept(request, admitted.identity, withServer(token, admitted));
   }
 
   /** The caller; null where only the body can say. Throws `unauthenticated` with the challenge on the reply. */
@@ -69,13 +76,12 @@ export class Callers {
 
   async #judge(request: FastifyRequest, reply: FastifyReply, credential: Credential): Promise<Principal> {
     const { counters, failures, audit } = this.#deps;
-    // RFC 6750 section 3.1: no error code for who sent nothing; section 3: but a parameter there must be.
     if (credential.kind === "none" || credential.kind === "body") {
-      throw unauthenticated(reply, 'Bearer realm="gatehouse"', "a bearer token is required");
+      throw this.#unauthenticated(reply, NO_CREDENTIAL, "a bearer token is required");
     }
     refuseAfterFailures(counters, failures, request.ip, this.#now());
     try {
-      if (credential.kind === "token") return await this.#byToken(request, credential.value);
+      if (credential.kind === "token") return await this.#byToken(request, credential);
       const identity =
         credential.kind === "key" ? await this.#byKey(credential.value) : await this.#bySession(request);
       return accept(request, identity, null);
@@ -86,22 +92,26 @@ export class Callers {
         { organizationId: null, claimed: null, address: request.ip, requestId: request.id },
         { action: "credential.refused", details: { kind: credential.kind, reason: error.message } },
       );
-      const challenge = `Bearer error="invalid_token", error_description="${error.message}"`;
-      throw unauthenticated(reply, challenge, error.message, error);
+      throw this.#unauthenticated(reply, challengeOf(credential, error), error.message, error);
     }
   }
 
-  async #byToken(request: FastifyRequest, encoded: string): Promise<Principal> {
-    const { verifier, accessRecords, denylist } = this.#deps;
-    const token = verifier.recall(encoded) ?? (await verifier.verify(request, encoded));
-    if (await denylist.has(token.jti)) throw new InvalidTokenError("the access token was revoked");
-    let identity = admit(token, await accessRecords.get(token.clientId), this.#now());
-    if (identity === "behind") {
-      identity = admitFresh(token, await accessRecords.reload(token.clientId), this.#now());
+  async #byToken(request: FastifyRequest, { value, scheme }: TokenCredential): Promise<Principal> {
+    const { verifier } = this.#deps;
+    const token = verifier.recall(value) ?? (await verifier.verify(request, value));
+    requireScheme(token, scheme);
+    const admitted = await this.#tokens.judge(token);
+    if (token.jkt !== null) await this.#requireProof(request, value, token.jkt);
+    if (!this.#opens(admitted.server, request)) {
+      throw new InvalidTokenError("the access token is for another audience");
     }
-    if (identity === "revoked") throw new InvalidTokenError("the access token was revoked");
-    if (!this.#opens(token, request)) throw new InvalidTokenError("the access token is for another audience");
-    return accept(request, identity, token);
+    return accept(request, admitted.identity, withServer(token, admitted));
+  }
+
+  async #requireProof(request: FastifyRequest, accessToken: string, thumbprint: string): Promise<void> {
+    const proof = request.headers["dpop"]?.toString();
+    const proven = { method: request.method, path: pathOf(request), accessToken };
+    await this.#deps.proofs.check(proof, proven, thumbprint);
   }
 
   async #byKey(key: string): Promise<Identity> {
@@ -117,10 +127,18 @@ export class Callers {
   }
 
   /** A registered audience opens the dialects that it names; what no dialect owns is open to all (health, metadata). */
-  #opens({ resourceServer: { dialects } }: VerifiedToken, request: FastifyRequest): boolean {
+  #opens({ dialects }: ResourceServer, request: FastifyRequest): boolean {
     if (dialects === "all") return true;
-    const dialect = this.#deps.dialectOf(request.url.split("?", 1)[0] ?? "/");
+    const dialect = this.#deps.dialectOf(pathOf(request));
     return dialect === null || dialects.has(dialect);
+  }
+
+  #unauthenticated(reply: FastifyReply, wanted: string, message: string, cause?: unknown): AppError {
+    const { resourceMetadata } = this.#deps;
+    const challenge =
+      resourceMetadata === undefined ? wanted : `${wanted}, resource_metadata="${resourceMetadata}"`;
+    reply.header("www-authenticate", challenge);
+    return new AppError("unauthenticated", message, { details: { challenge }, cause });
   }
 
   #now(): number {
@@ -128,14 +146,31 @@ export class Callers {
   }
 }
 
+/** RFC 9449 section 7.2: who steals a bound token must not get away with calling it a bearer token. */
+function requireScheme({ jkt }: VerifiedToken, scheme: TokenCredential["scheme"]): void {
+  if (jkt !== null && scheme === "Bearer") {
+    throw new DpopError(
+      "invalid_token",
+      "the access token is bound to a key: use the scheme DPoP and a proof",
+    );
+  }
+  if (jkt === null && scheme === "DPoP") {
+    throw new DpopError("invalid_token", "the access token is bound to no key: use the scheme Bearer");
+  }
+}
+
+/** The token as it is now: its resource server may have been changed since it was verified. */
+function withServer(token: VerifiedToken, { server }: Admitted): VerifiedToken {
+  return token.resourceServer === server ? token : { ...token, resourceServer: server };
+}
+
+function pathOf(request: FastifyRequest): string {
+  return request.url.split("?", 1)[0] ?? "/";
+}
+
 function accept(request: FastifyRequest, identity: Identity, token: VerifiedToken | null): Principal {
   const principal = { ...identity, origin: { address: request.ip, requestId: request.id } };
   request.accessToken = token;
   request.authenticated = principal;
   return principal;
-}
-
-function unauthenticated(reply: FastifyReply, challenge: string, message: string, cause?: unknown): AppError {
-  reply.header("www-authenticate", challenge);
-  return new AppError("unauthenticated", message, { details: { challenge }, cause });
 }

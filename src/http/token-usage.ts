@@ -1,59 +1,116 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { decodeJwt } from "jose";
+import type { AccessRecords } from "../auth/access-records.js";
 import type { TokenCounts } from "../auth/token-counts.js";
+import type { TokenParameters } from "../auth/token-parameters.js";
 import type { AuditBuffer } from "../domain/audit/buffer.js";
 import type { Clock } from "../platform/clock.js";
 import type { Counters } from "../platform/counters.js";
 import { countFailure, countUse, type RatePolicy, refuseAfterFailures } from "./rate-limit.js";
 
-/** What is counted of token requests, and how many there may be. */
-export interface TokenUsageDeps {
-  readonly counters: Counters;
-  readonly tokenCounts: TokenCounts;
-  readonly audit: AuditBuffer;
-  readonly clock: Clock;
+/** How many requests of clients there may be. */
+export interface TokenLimits {
   readonly tokensPerClient: RatePolicy;
   readonly tokensPerAddress: RatePolicy;
-  readonly failures: RatePolicy;
+  /** Failed credential checks, of whatever kind. */
+  readonly failuresPerAddress: RatePolicy;
 }
+
+/** Where requests of clients are counted and written down. */
+export interface UsageDeps {
+  readonly counters: Counters;
+  readonly tokenCounts: TokenCounts;
+  readonly records: AccessRecords;
+  readonly audit: AuditBuffer;
+  readonly clock: Clock;
+}
+
+/** What is counted of token requests, and how many there may be. */
+export interface TokenUsageDeps extends UsageDeps, TokenLimits {}
+
+type Done = (error?: Error) => void;
 
 /**
  * Limits the token routes of a scope per address and per client, counts what they issue, and notes refused
  * credentials in the audit log. Limits per client are counted per address too: nobody can use up the quota of
- * somebody else's client.
+ * somebody else's client. All of it is done in memory, before a request and after its answer.
  */
 export function limitTokenRequests(scope: FastifyInstance, deps: TokenUsageDeps): void {
-  const { counters, tokensPerClient, tokensPerAddress, failures, clock } = deps;
-  scope.addHook("preHandler", async (request, reply) => {
-    if (request.method !== "POST") return;
+  const { counters, tokensPerClient, tokensPerAddress, clock } = deps;
+  limitFailures(scope, deps);
+  scope.addHook("preHandler", (request: FastifyRequest, reply: FastifyReply, done: Done) => {
+    if (request.method !== "POST") return done();
     const now = clock.now().getTime();
-    refuseAfterFailures(counters, failures, request.ip, now);
-    countUse(counters, tokensPerAddress, request.ip, now, reply);
-    const clientId = claimedClient(request);
-    if (clientId !== null) countUse(counters, tokensPerClient, `${clientId} ${request.ip}`, now, reply);
+    attempt(done, () => {
+      countUse(counters, tokensPerAddress, request.ip, now, reply);
+      const clientId = claimedClient(request);
+      if (clientId !== null) countUse(counters, tokensPerClient, `${clientId} ${request.ip}`, now, reply);
+    });
   });
-  scope.addHook("onResponse", async (request, reply) => note(deps, request, reply));
+  scope.addHook("onResponse", (request: FastifyRequest, reply: FastifyReply, done: Done) => {
+    const clientId =
+      request.method === "POST" && reply.raw.statusCode === 200 ? claimedClient(request) : null;
+    if (clientId !== null) deps.tokenCounts.issued(clientId);
+    done();
+  });
 }
 
-function note(deps: TokenUsageDeps, request: FastifyRequest, reply: FastifyReply): void {
-  if (request.method !== "POST") return;
-  const clientId = claimedClient(request);
-  if (reply.raw.statusCode === 200 && clientId !== null) deps.tokenCounts.issued(clientId);
-  if (reply.raw.statusCode !== 401) return;
-  countFailure(deps.counters, deps.failures, request.ip, deps.clock.now().getTime());
-  deps.audit.noteStranger(
-    { organizationId: null, claimed: clientId, address: request.ip, requestId: request.id },
+/** The same for endpoints that are told tokens: those may be asked as often as one likes, by who has credentials. */
+export function limitPresentedTokens(scope: FastifyInstance, deps: TokenUsageDeps): void {
+  limitFailures(scope, deps);
+}
+
+/** Refuses an address that has failed too often, and notes further failures. */
+function limitFailures(scope: FastifyInstance, deps: TokenUsageDeps): void {
+  const { counters, failuresPerAddress, clock } = deps;
+  scope.addHook("preHandler", (request: FastifyRequest, _reply: FastifyReply, done: Done) => {
+    if (request.method !== "POST") return done();
+    attempt(done, () => refuseAfterFailures(counters, failuresPerAddress, request.ip, clock.now().getTime()));
+  });
+  scope.addHook("onResponse", (request: FastifyRequest, reply: FastifyReply, done: Done) => {
+    if (request.method === "POST" && reply.raw.statusCode === 401) void noteFailure(deps, request);
+    done();
+  });
+}
+
+function attempt(done: Done, work: () => void): void {
+  try {
+    work();
+    done();
+  } catch (error) {
+    done(error as Error);
+  }
+}
+
+async function noteFailure(deps: TokenUsageDeps, request: FastifyRequest): Promise<void> {
+  const { counters, failuresPerAddress, records, clock, audit } = deps;
+  countFailure(counters, failuresPerAddress, request.ip, clock.now().getTime());
+  const claimed = claimedClient(request);
+  // The tenant whose client is tried can see it in its own log.
+  const client = claimed === null ? null : await Promise.resolve(records.get(claimed)).catch(() => null);
+  audit.noteStranger(
+    { organizationId: client?.organizationId ?? null, claimed, address: request.ip, requestId: request.id },
     { action: "token.refused", details: { reason: "invalid_client" } },
   );
 }
 
 /** The client that a request says it is: nothing is checked here. */
 function claimedClient({ body, headers }: FastifyRequest): string | null {
-  const fromBody = (body as { client_id?: unknown } | undefined)?.client_id;
-  if (typeof fromBody === "string") return fromBody.slice(0, 256);
+  const { client_id, client_assertion } = (body ?? {}) as TokenParameters;
+  if (client_id !== undefined) return client_id.slice(0, 256);
   const basic = /^basic ([A-Za-z0-9+/=]+)$/i.exec(headers.authorization ?? "")?.[1];
-  if (basic === undefined) return null;
+  if (basic === undefined) return client_assertion === undefined ? null : claimedBy(client_assertion);
   const name = Buffer.from(basic, "base64").toString().split(":", 1)[0] ?? "";
   return decodeForm(name).slice(0, 256);
+}
+
+/** RFC 7523 section 3: the subject of an assertion is the client. */
+function claimedBy(assertion: string): string | null {
+  try {
+    return decodeJwt(assertion).sub?.slice(0, 256) ?? null;
+  } catch {
+    return null;
+  }
 }
 
 /** RFC 6749 section 2.3.1: the parts of Basic credentials are form-encoded. */

@@ -87,7 +87,9 @@ const LIST = {
   name: "operation_list",
   text: `SELECT ${COLUMNS} FROM operations WHERE organization_id = $1 AND ($2::uuid[] IS NULL OR project_id = ANY ($2))
          AND ($3::operation_status IS NULL OR status = $3) AND ($4::text IS NULL OR operation_type = $4)
-         AND ($5::uuid IS NULL OR id < $5) ORDER BY id DESC LIMIT $6`,
+         AND ($5::uuid IS NULL OR resource_id = $5) AND ($6::uuid IS NULL OR project_id = $6)
+         AND ($7::timestamptz IS NULL OR created_at >= $7)
+         AND ($8::uuid IS NULL OR id < $8) ORDER BY id DESC LIMIT $9`,
 };
 
 /** What is locked while an operation is active: `job:run` and the job's id, for instance. */
@@ -122,6 +124,16 @@ export class LeaseLostError extends Error {
 export interface Visibility {
   readonly organizationId: string;
   readonly projects: readonly string[] | null;
+}
+
+/** Which operations are listed; null: whichever. */
+export interface OperationFilter {
+  readonly status: OperationStatus | null;
+  readonly operationType: string | null;
+  readonly resourceId: string | null;
+  readonly projectId: string | null;
+  /** Accepted then or later. */
+  readonly since: Date | null;
 }
 
 /**
@@ -242,7 +254,7 @@ export class Ledger {
   /** Operations that the caller may see, newest first, beyond `before`. */
   async list(
     seenBy: Visibility,
-    filter: { readonly status: OperationStatus | null; readonly operationType: string | null },
+    filter: OperationFilter,
     limit: number,
     before: string | null,
   ): Promise<Operation[]> {
@@ -252,6 +264,9 @@ export class Ledger {
       projects,
       filter.status,
       filter.operationType,
+      filter.resourceId,
+      filter.projectId,
+      filter.since,
       before,
       limit,
     ]);

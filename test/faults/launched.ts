@@ -1,8 +1,8 @@
 import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { lifeOf, serverProcesses } from "../../src/embedded/processes.js";
 import { clusterName } from "../../src/embedded/leftovers.js";
+import { lifeOf, serverProcesses } from "../../src/embedded/processes.js";
 import { freePort, spawnRole, type TestProcess } from "../support/processes.js";
 import { until } from "../support/until.js";
 
@@ -47,7 +47,10 @@ export async function createHome(): Promise<Home> {
       }
     }
     const data = join(path, "postgres/data");
-    const postmaster = Number.parseInt(await readFile(join(data, "postmaster.pid"), "utf8").catch(() => ""), 10);
+    const postmaster = Number.parseInt(
+      await readFile(join(data, "postmaster.pid"), "utf8").catch(() => ""),
+      10,
+    );
     if (postmaster > 0) note(known, "database", postmaster);
     return [...known.values()].filter(({ pid, life }) => lifeOf(pid) === life);
   };
@@ -89,9 +92,11 @@ export async function createHome(): Promise<Home> {
       return launcher;
     },
     works: (launcher) =>
-      until("the installation works", () => answers(launcher).catch(unlessEnded(launcher)), START_LIMIT_MS).then(
-        () => {},
-      ),
+      until(
+        "the installation works",
+        () => answers(launcher).catch(unlessEnded(launcher)),
+        START_LIMIT_MS,
+      ).then(() => {}),
     replaced: async (launcher, before) => {
       await until(
         `another ${before.role} runs`,

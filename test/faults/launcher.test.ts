@@ -69,18 +69,22 @@ test("whichever process is killed comes back by itself", LIMIT, async () => {
   await nothingRuns();
 });
 
-test("when the launcher is killed its children leave, and the next serves on the same port", LIMIT, async () => {
-  const killed = home.launch();
-  await home.works(killed);
-  const children = await Promise.all(["api", "worker"].map(processOf));
-  await killed.end("SIGKILL");
-  const next = home.launch();
-  await home.works(next);
-  const left = (await home.processes()).map(({ pid }) => pid);
-  for (const { pid } of children) expect(left).not.toContain(pid);
-  expect((await next.end("SIGTERM")).code).toBe(0);
-  await nothingRuns();
-});
+test(
+  "when the launcher is killed its children leave, and the next serves on the same port",
+  LIMIT,
+  async () => {
+    const killed = home.launch();
+    await home.works(killed);
+    const children = await Promise.all(["api", "worker"].map(processOf));
+    await killed.end("SIGKILL");
+    const next = home.launch();
+    await home.works(next);
+    const left = (await home.processes()).map(({ pid }) => pid);
+    for (const { pid } of children) expect(left).not.toContain(pid);
+    expect((await next.end("SIGTERM")).code).toBe(0);
+    await nothingRuns();
+  },
+);
 
 test("a port that is in use is said, and nothing stays", LIMIT, async () => {
   const squatter = createServer().listen(home.port, "127.0.0.1");

@@ -108,6 +108,16 @@ test("the list is newest first and filtered by status and type", async () => {
   expect((await list("?status=happy")).status).toBe(400);
 });
 
+test("the list is filtered by resource, project and time", async () => {
+  expect(await idsOf(`?resource=${failed.resource.id}`)).toEqual([failed.id]);
+  expect(await idsOf(`?project=${crypto.randomUUID()}`)).toEqual([]);
+  expect(await idsOf("?since=2020-01-01T00:00:00Z")).toEqual(await idsOf(""));
+  expect(await idsOf("?since=2999-01-01T00:00:00Z")).toEqual([]);
+  for (const wrong of ["resource=x", "project=x", "since=yesterday"]) {
+    expect((await list(`?${wrong}`)).status).toBe(400);
+  }
+});
+
 test("pages leave nothing out and show nothing twice", async () => {
   const seen: string[] = [];
   let cursor: string | null = "";

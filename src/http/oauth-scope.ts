@@ -1,0 +1,138 @@
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { OAuthError } from "../auth/oauth-error.js";
+import type { Answer } from "../auth/token-endpoint.js";
+import { type Endpoint, parseForm, parseJson, type TokenParameters } from "../auth/token-parameters.js";
+import { AppError } from "../platform/errors.js";
+import { FORM, JSON_TYPE, type OAuthFailure } from "./oauth-schemas.js";
+
+/** Far more than any of these requests needs. */
+const BODY_LIMIT = 32 * 1024;
+
+/** Failures of the domain that RFC 6749 has no status for. */
+const STATUS: Readonly<Record<string, number>> = { rate_limited: 429, unavailable: 503 };
+
+/**
+ * Makes a scope one of OAuth endpoints: bodies, errors and validation are as RFC 6749 says; schemas only document.
+ */
+export function readAsOAuth(scope: FastifyInstance, endpoint: Endpoint): void {
+  const options = { parseAs: "buffer", bodyLimit: BODY_LIMIT } as const;
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser(
+    FORM,
+    options,
+    reading((body) => parseForm(body, endpoint)),
+  );
+  scope.addContentTypeParser(
+    JSON_TYPE,
+    options,
+    reading((body) => parseJson(body, endpoint)),
+  );
+  const refuse = (): never => {
+    throw new OAuthError("invalid_request", `the body must be ${FORM} or ${JSON_TYPE}`);
+  };
+  scope.addContentTypeParser("*", options, reading(refuse));
+  scope.setValidatorCompiler(() => () => true);
+  scope.setSerializerCompiler(() => JSON.stringify);
+  scope.setErrorHandler(sendFailure);
+}
+
+/** With a callback: what is there already takes no turn of the event loop. */
+function reading(parse: (body: Uint8Array) => TokenParameters) {
+  return (
+    _request: FastifyRequest,
+    body: Buffer,
+    done: (error: Error | null, value?: unknown) => void,
+  ): void => {
+    try {
+      done(null, parse(body));
+    } catch (error) {
+      done(error as Error);
+    }
+  };
+}
+
+/** A request of an OAuth endpoint, its body read. */
+export type OAuthRequest = FastifyRequest<{ Body: TokenParameters | undefined }>;
+
+export interface OAuthRoute {
+  readonly path: string;
+  readonly schema: object;
+  /** What other methods are told. */
+  readonly advice: string;
+  /** Throws an `OAuthError`, or says how the request is answered. */
+  readonly accept: (request: OAuthRequest) => Answer;
+}
+
+/** Adds an endpoint that takes POST alone. */
+export function addOAuthRoute(scope: FastifyInstance, { path, schema, advice, accept }: OAuthRoute): void {
+  const config = { public: true } as const;
+  scope.post<{ Body: TokenParameters | undefined }>(
+    path,
+    { config, schema, onRequest: forgetQuery },
+    (request, reply) => {
+      const answer = accept(request);
+      forbidStoring(reply);
+      // The provider writes to the raw response; what plugins have set (CORS) must be there before.
+      for (const [name, value] of Object.entries(reply.getHeaders())) {
+        if (value !== undefined) reply.raw.setHeader(name, value);
+      }
+      reply.hijack();
+      answer(reply.raw);
+    },
+  );
+  /** Before any body is read: what it says makes no difference. */
+  const refuseMethod = async (_request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    forbidStoring(reply);
+    return reply.code(405).header("allow", "POST").send(describe("invalid_request", advice));
+  };
+  scope.route({
+    method: ["GET", "PUT", "PATCH", "DELETE"],
+    url: path,
+    config,
+    schema: { hide: true },
+    onRequest: [forgetQuery, refuseMethod],
+    handler: refuseMethod,
+  });
+}
+
+/** Credentials do not belong into a URL (RFC 6749 section 2.3.1); those of who sends them there stay out of logs. */
+function forgetQuery({ raw }: FastifyRequest, _reply: FastifyReply, done: () => void): void {
+  const query = raw.url?.indexOf("?") ?? -1;
+  if (query !== -1) raw.url = raw.url?.slice(0, query);
+  done();
+}
+
+/** RFC 6749 section 5.1. */
+function forbidStoring(reply: FastifyReply): void {
+  reply.header("cache-control", "no-store").header("pragma", "no-cache");
+}
+
+function describe(error: string, error_description: string): OAuthFailure {
+  return { error, error_description };
+}
+
+/** Failures that come before the provider: limits, bad bodies and missing parameters (RFC 6749 section 5.2). */
+function sendFailure(
+  error: FastifyError | OAuthError | AppError,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  forbidStoring(reply);
+  if (error instanceof OAuthError) {
+    if (error.status === 401) reply.header("www-authenticate", 'Basic realm="gatehouse", charset="UTF-8"');
+    return reply.code(error.status).send(describe(error.code, error.message));
+  }
+  if (error instanceof AppError) {
+    const known = STATUS[error.code];
+    if (known !== undefined) {
+      reply.header("retry-after", String(error.details["retryAfter"] ?? 1));
+      return reply.code(known).send(describe("temporarily_unavailable", error.message));
+    }
+  }
+  const status = error instanceof AppError ? 500 : (error.statusCode ?? 500);
+  if (status >= 500) {
+    request.log.error({ err: error }, "request failed");
+    return reply.code(500).send(describe("server_error", "Internal server error"));
+  }
+  return reply.code(status === 413 ? 413 : 400).send(describe("invalid_request", error.message));
+}
