@@ -13,12 +13,15 @@ import { Users } from "./domain/access/users.js";
 import { AuditEvents } from "./domain/audit/events.js";
 import { Connections } from "./domain/connections/connections.js";
 import { Probes } from "./domain/connections/probe.js";
+import { Cancellations } from "./domain/jobs/cancel.js";
 import { Jobs } from "./domain/jobs/jobs.js";
+import { Retries } from "./domain/jobs/retry.js";
 import { Syncs } from "./domain/jobs/sync.js";
 import { Projects } from "./domain/projects/projects.js";
 import { Logs } from "./domain/runs/logs.js";
 import { Runs } from "./domain/runs/runs.js";
 import type { Services } from "./http/services.js";
+import { Durations } from "./operations/durations.js";
 import { Waiters } from "./operations/waiters.js";
 import { buildPeople } from "./people.js";
 import type { Runtime } from "./runtime.js";
@@ -48,9 +51,13 @@ export function buildServices(
     probes: new Probes({ db, ledger, dispatcher, waiters, connections, masterKey }),
     jobs: new Jobs(prisma, connections),
     syncs: new Syncs(db, ledger, dispatcher),
+    cancellations: new Cancellations({ db, dispatcher, signals }),
+    retries: new Retries({ db, ledger, dispatcher, signals }),
     runs: new Runs(prisma),
     logs: new Logs(prisma),
     ledger,
+    waiters,
+    durations: new Durations(db),
     auditEvents: new AuditEvents(prisma),
     organizations: new Organizations(holders),
     users: new Users(holders),

@@ -55,7 +55,7 @@ export class Child {
       }
       if (Date.now() - startedAt > STABLE_MS) this.#backoffMs = FIRST_BACKOFF_MS;
       this.#logger.error(
-        { role: this.#role, code, reason, backoffMs: this.#backoffMs },
+        { child: this.#role, code, reason, backoffMs: this.#backoffMs },
         "a child has died: starting it again",
       );
       this.#restart = setTimeout(() => this.#spawn(ready, hopeless), this.#backoffMs);

@@ -12,6 +12,8 @@ export interface KeyedHash {
  * telling: a ciphertext opens under its own key alone (AES-GCM authenticates), and rows of hashes name theirs.
  */
 export class MasterKeyRing extends MasterKey {
+  /** The first, which opens what is its own alone. */
+  readonly present: MasterKey;
   readonly others: readonly MasterKey[];
 
   /**
@@ -20,6 +22,7 @@ export class MasterKeyRing extends MasterKey {
    */
   constructor(material: string, others: readonly string[]) {
     super(material);
+    this.present = new MasterKey(material);
     const keys = new Map(others.map((other) => new MasterKey(other)).map((key) => [key.id, key]));
     keys.delete(this.id);
     this.others = [...keys.values()];
@@ -54,10 +57,19 @@ export function tryDecrypt(
 
 /** Every key that stored things may be protected by, the one to write under first. */
 export function keysOf(masterKey: MasterKey): readonly MasterKey[] {
-  return masterKey instanceof MasterKeyRing ? [masterKey, ...masterKey.others] : [masterKey];
+  return masterKey instanceof MasterKeyRing ? [masterKey.present, ...masterKey.others] : [masterKey];
 }
 
 /** The hashes that may stand for a secret in the database, the one under the present key first. */
 export function hashesOf(masterKey: MasterKey, purpose: KeyPurpose, secret: string): KeyedHash[] {
   return keysOf(masterKey).map((key) => ({ keyId: key.id, hash: key.hash(purpose, secret) }));
+}
+
+/**
+ * The master key of a process.
+ * @param others GATEHOUSE_MASTER_KEY_OLD: keys with commas between; empty: none
+ */
+export function openMasterKey(material: string, others: string): MasterKey {
+  const list = others.split(",").filter((other) => other.trim() !== "");
+  return list.length === 0 ? new MasterKey(material) : new MasterKeyRing(material, list);
 }

@@ -1,5 +1,4 @@
-import { createPublicKey, type KeyObject, sign } from "node:crypto";
-import Provider, { type Configuration, ExternalSigningKey, type KoaContextWithOIDC } from "oidc-provider";
+import Provider, { type Configuration, type KoaContextWithOIDC } from "oidc-provider";
 import { AppError } from "../platform/errors.js";
 import { createAdapterFactory } from "./adapter.js";
 import {
@@ -11,6 +10,7 @@ import { GRANT_TYPES, registerGrants } from "./grant-types.js";
 import { claimsOf, type IssuingDeps } from "./issuing.js";
 import { type ActiveKey, SIGNING_ALGORITHM } from "./keys.js";
 import type { DeprecationLog } from "./password-grant.js";
+import { BatchSigningKey } from "./signer.js";
 import { TOKEN_PATH } from "./token-request.js";
 
 /** What issuing tokens needs of the rest. */
@@ -42,7 +42,7 @@ function configuration(deps: ProviderDeps, key: ActiveKey): Configuration {
   return {
     ...clientAuthentication(deps),
     adapter: createAdapterFactory(deps.records, deps.clock),
-    jwks: { keys: [new SynchronousKey(key)] },
+    jwks: { keys: [new BatchSigningKey(key)] },
     clientDefaults: {
       // Which of them a client may use is decided where tokens are issued.
       grant_types: [...GRANT_TYPES],
@@ -65,38 +65,6 @@ function configuration(deps: ProviderDeps, key: ActiveKey): Configuration {
     responseTypes: [],
     extraTokenClaims: (_ctx, token) => claimsOf(token),
   };
-}
-
-/**
- * Signs on the spot with node:crypto. An ES256 signature takes 30 µs; the provider's own way, WebCrypto, spends as
- * much again on carrying it to another thread and back.
- */
-class SynchronousKey extends ExternalSigningKey {
-  readonly #key: ActiveKey;
-  readonly #public: KeyObject;
-
-  constructor(key: ActiveKey) {
-    super();
-    this.#key = key;
-    this.#public = createPublicKey(key.privateKey);
-  }
-
-  override get kid(): string {
-    return this.#key.kid;
-  }
-
-  override get alg(): string {
-    return SIGNING_ALGORITHM;
-  }
-
-  override keyObject(): KeyObject {
-    return this.#public;
-  }
-
-  override sign(data: Uint8Array): Uint8Array {
-    // RFC 7518 section 3.4: both halves of the signature side by side, not in DER.
-    return sign("sha256", data, { key: this.#key.privateKey, dsaEncoding: "ieee-p1363" });
-  }
 }
 
 /**

@@ -20,6 +20,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: "show the main job against the running server",
     run: (args) => become("./demo.js", args),
   },
+  keys: {
+    usage: "keys list | rotate | rewrap",
+    summary: "the keys that tokens are signed with, and the change of the master key",
+    run: keys,
+  },
   help: { usage: "help", summary: "this text", run: () => console.log(help()) },
   version: { usage: "version", summary: `this version (${VERSION})`, run: () => console.log(VERSION) },
 };
@@ -36,6 +41,12 @@ async function become(file: string, args: readonly string[]): Promise<void> {
   const url = new URL(file, import.meta.url);
   process.argv = [process.execPath, fileURLToPath(url), ...args];
   await import(url.href);
+}
+
+async function keys(args: readonly string[]): Promise<void> {
+  await import("dotenv/config");
+  const { runKeys } = await import("./keys-commands.js");
+  process.exitCode = await runKeys(args, process.env, process.cwd());
 }
 
 function help(): string {

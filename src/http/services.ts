@@ -8,14 +8,18 @@ import type { AuditEvents } from "../domain/audit/events.js";
 import type { ConnectorCatalog } from "../domain/connections/config.js";
 import type { Connections } from "../domain/connections/connections.js";
 import type { Probes } from "../domain/connections/probe.js";
+import type { Cancellations } from "../domain/jobs/cancel.js";
 import type { Jobs } from "../domain/jobs/jobs.js";
+import type { Retries } from "../domain/jobs/retry.js";
 import type { Syncs } from "../domain/jobs/sync.js";
 import type { People } from "../domain/people/people.js";
 import type { Sessions } from "../domain/people/sessions.js";
 import type { Projects } from "../domain/projects/projects.js";
 import type { Logs } from "../domain/runs/logs.js";
 import type { Runs } from "../domain/runs/runs.js";
+import type { Durations } from "../operations/durations.js";
 import type { Ledger } from "../operations/ledger.js";
+import type { Waiters } from "../operations/waiters.js";
 import type { BrowserSettings } from "./session-auth.js";
 
 /** What routes may call. */
@@ -26,9 +30,13 @@ export interface Services {
   readonly probes: Probes;
   readonly jobs: Jobs;
   readonly syncs: Syncs;
+  readonly cancellations: Cancellations;
+  readonly retries: Retries;
   readonly runs: Runs;
   readonly logs: Logs;
   readonly ledger: Ledger;
+  readonly waiters: Waiters;
+  readonly durations: Durations;
   readonly auditEvents: AuditEvents;
   readonly organizations: Organizations;
   readonly users: Users;

@@ -12,8 +12,9 @@ import type {
   Progress,
 } from "./operation.js";
 
-const COLUMNS = `id, organization_id AS "organizationId", project_id AS "projectId", operation_type AS "operationType",
-  resource_type AS "resourceType", resource_id AS "resourceId", status, attempt, progress, steps, result, error,
+/** An operation's columns, under the names that `Operation` gives them. */
+export const COLUMNS = `id, organization_id AS "organizationId", project_id AS "projectId", operation_type AS "operationType",
+  resource_type AS "resourceType", resource_id AS "resourceId", status, attempt, revision, progress, steps, result, error,
   created_by AS "createdBy", next_operation_id AS "nextOperationId", created_at AS "createdAt",
   started_at AS "startedAt", finished_at AS "finishedAt"`;
 
@@ -43,7 +44,7 @@ const CLAIM = {
   name: "operation_claim",
   text: `UPDATE operations
          SET status = CASE WHEN status = 'pending' THEN 'running'::operation_status ELSE status END,
-             attempt = attempt + 1, leased_by = $2, started_at = coalesce(started_at, clock_timestamp()),
+             attempt = attempt + 1, revision = revision + 1, leased_by = $2, started_at = coalesce(started_at, clock_timestamp()),
              lease_expires_at = clock_timestamp() + $3 * interval '1 millisecond'
          WHERE id = $1 AND ${UNFINISHED} AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
          RETURNING ${CLAIMED_COLUMNS}`,
@@ -55,15 +56,21 @@ const RENEW = {
          WHERE ${MINE} RETURNING cancel_requested_at IS NOT NULL AS "cancelRequested"`,
 };
 
-const PROGRESS = { name: "operation_progress", text: `UPDATE operations SET progress = $3 WHERE ${MINE}` };
-const STEPS = { name: "operation_steps", text: `UPDATE operations SET steps = $3 WHERE ${MINE}` };
+const PROGRESS = {
+  name: "operation_progress",
+  text: `UPDATE operations SET progress = $3, revision = revision + 1 WHERE ${MINE}`,
+};
+const STEPS = {
+  name: "operation_steps",
+  text: `UPDATE operations SET steps = $3, revision = revision + 1 WHERE ${MINE}`,
+};
 const STILL_MINE = { name: "operation_still_mine", text: `SELECT 1 FROM operations WHERE ${MINE} FOR SHARE` };
 
 const FINISH = {
   name: "operation_finish",
   text: `UPDATE operations
          SET status = $3::operation_status, result = $4, error = $5, finished_at = clock_timestamp(),
-             lease_expires_at = NULL, leased_by = NULL, payload_secrets = NULL,
+             revision = revision + 1, lease_expires_at = NULL, leased_by = NULL, payload_secrets = NULL,
              progress = CASE WHEN $3 = 'succeeded' THEN progress || '{"percent": 100, "message": "done"}' ELSE progress END
          WHERE ${MINE}`,
 };

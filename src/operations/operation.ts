@@ -55,6 +55,8 @@ export interface Operation {
   readonly resourceId: string;
   readonly status: OperationStatus;
   readonly attempt: number;
+  /** Grows with every change that clients can see. */
+  readonly revision: number;
   readonly progress: Progress;
   readonly steps: readonly OperationStep[];
   readonly result: unknown;
@@ -79,3 +81,15 @@ export type Outcome =
   | { readonly status: "succeeded"; readonly result: unknown }
   | { readonly status: "failed"; readonly error: OperationError }
   | { readonly status: "cancelled" };
+
+/** Less says nothing: the first percents are preparation. */
+const MEANINGFUL_PERCENT = 5;
+
+/** Seconds until an operation will be done if it goes on as it has; null: nobody can know. */
+export function secondsLeft({ status, progress, startedAt }: Operation, now: number): number | null {
+  if (isDone(status)) return 0;
+  const { percent } = progress;
+  if (status !== "running" || startedAt === null || !(percent >= MEANINGFUL_PERCENT)) return null;
+  const elapsed = Math.max(0, now - startedAt.getTime()) / 1_000;
+  return Math.ceil((elapsed / percent) * Math.max(0, 100 - percent));
+}

@@ -1,60 +1,145 @@
 import type { Signals } from "../platform/signals.js";
 import type { Database } from "../platform/sql.js";
+import { onChange } from "./changes.js";
+import { COLUMNS } from "./ledger.js";
+import { isDone, type Operation } from "./operation.js";
 
 /** Lost signals are made up for by one query over everything that is waited for. */
 const BACKSTOP_MS = 500;
+/** In one process; whoever comes on top does not wait. */
+const CAPACITY = 10_000;
+/** What a watcher knows that waits for the end alone. */
+const NOTHING_BUT_THE_END = -1;
 
-const DONE_AMONG = {
-  name: "operations_done_among",
-  text: `SELECT id FROM operations WHERE id = ANY ($1::uuid[]) AND status IN ('succeeded', 'failed', 'cancelled')`,
+const NEWS = {
+  name: "operations_news",
+  text: `SELECT ${COLUMNS} FROM operations
+         JOIN unnest($1::uuid[], $2::int[]) AS watched (watched_id, known) ON id = watched_id
+         WHERE status IN ('succeeded', 'failed', 'cancelled') OR known >= 0 AND revision <> known`,
 };
 
+/** Somebody who wants to know of an operation. */
+interface Watcher {
+  /** The revision that it knows. */
+  known: number;
+  /** There is another revision, or the operation has ended. */
+  told(operation: Operation): void;
+  /** A signal says that it has ended; true: that is enough. */
+  ended?(): boolean;
+  /** Nobody will be told any more. */
+  closed(): void;
+}
+
 /**
- * Waits for operations to end without a query per waiter: fed by signals, with one batched query every 500 ms
- * while anybody waits at all.
+ * Waits for operations to change and to end without a query per waiter: fed by signals, with one batched query every
+ * 500 ms, for everybody together, while anybody waits at all.
  */
 export class Waiters {
   readonly #db: Database;
-  readonly #waiting = new Map<string, Set<(ended: boolean) => void>>();
+  readonly #watchers = new Map<string, Set<Watcher>>();
   readonly #unsubscribe: () => void;
   /** Not looked at yet. */
   #fresh = new Set<string>();
+  #count = 0;
   #looking = false;
   #timer: NodeJS.Timeout | null = null;
   #closed = false;
 
   constructor(db: Database, signals: Signals) {
     this.#db = db;
-    this.#unsubscribe = signals.subscribe("operation.changed", (id) => this.#settle(id, true));
+    this.#unsubscribe = onChange(signals, (id, change) => this.#hear(id, change === "ended"));
+  }
+
+  /** Whether there is no room for somebody who could go without waiting. */
+  get isFull(): boolean {
+    return this.#closed || this.#count >= CAPACITY;
   }
 
   /** Resolves when the operation has ended (true), or `timeoutMs` has passed or this is closed (false). Never rejects. */
   wait(id: string, timeoutMs: number): Promise<boolean> {
-    if (this.#closed) return Promise.resolve(false);
+    return this.#until<boolean>(id, timeoutMs, false, null, (resolve) => ({
+      told: () => resolve(true),
+      ended: () => {
+        resolve(true);
+        return true;
+      },
+    }));
+  }
+
+  /**
+   * The operation when it has ended; null where `timeoutMs` has passed, `signal` was aborted or this is closed
+   * before. Never rejects.
+   */
+  waitFor(id: string, timeoutMs: number, signal: AbortSignal): Promise<Operation | null> {
+    return this.#until<Operation | null>(id, timeoutMs, null, signal, (resolve) => ({ told: resolve }));
+  }
+
+  /**
+   * Tells of every other revision of an operation than `known`, the latest alone where several came at once, until
+   * the returned function is called.
+   * @param closed called when nobody will be told any more
+   */
+  watch(id: string, known: number, told: (operation: Operation) => void, closed: () => void): () => void {
+    if (this.#closed) {
+      closed();
+      return () => {};
+    }
+    return this.#add(id, { known, told, closed });
+  }
+
+  #until<T>(
+    id: string,
+    timeoutMs: number,
+    otherwise: T,
+    signal: AbortSignal | null,
+    listen: (resolve: (value: T) => void) => Pick<Watcher, "told" | "ended">,
+  ): Promise<T> {
+    if (this.#closed || signal?.aborted === true) return Promise.resolve(otherwise);
     return new Promise((resolve) => {
-      const listeners = this.#waiting.get(id) ?? new Set();
-      const settle = (ended: boolean): void => {
+      const settle = (value: T): void => {
         clearTimeout(timer);
-        listeners.delete(settle);
-        if (listeners.size === 0) this.#waiting.delete(id);
-        resolve(ended);
+        signal?.removeEventListener("abort", giveUp);
+        remove();
+        resolve(value);
       };
-      const timer = setTimeout(() => settle(false), timeoutMs);
-      this.#waiting.set(id, listeners.add(settle));
-      // The end may have come between the caller's last look and now.
-      this.#fresh.add(id);
-      void this.#lookAtFresh();
-      this.#timer ??= setInterval(() => this.#lookAtAll(), BACKSTOP_MS);
+      const giveUp = (): void => settle(otherwise);
+      const timer = setTimeout(giveUp, timeoutMs);
+      signal?.addEventListener("abort", giveUp, { once: true });
+      const remove = this.#add(id, { known: NOTHING_BUT_THE_END, closed: giveUp, ...listen(settle) });
     });
   }
 
-  #settle(id: string, ended: boolean): void {
-    for (const settle of this.#waiting.get(id) ?? []) settle(ended);
+  #add(id: string, watcher: Watcher): () => void {
+    const watchers = this.#watchers.get(id) ?? new Set();
+    this.#watchers.set(id, watchers.add(watcher));
+    this.#count += 1;
+    // Something may have happened between the caller's last look and now.
+    this.#lookAt(id);
+    this.#timer ??= setInterval(() => this.#lookAtAll(), BACKSTOP_MS);
+    return () => {
+      if (!watchers.delete(watcher)) return;
+      this.#count -= 1;
+      if (watchers.size === 0) this.#watchers.delete(id);
+    };
+  }
+
+  #hear(id: string, ended: boolean): void {
+    let curious = false;
+    for (const watcher of this.#watchers.get(id) ?? []) {
+      if (ended && watcher.ended?.() === true) continue;
+      if (ended || watcher.known !== NOTHING_BUT_THE_END) curious = true;
+    }
+    if (curious) this.#lookAt(id);
+  }
+
+  #lookAt(id: string): void {
+    this.#fresh.add(id);
+    void this.#lookAtFresh();
   }
 
   #lookAtAll(): void {
-    if (this.#waiting.size > 0) {
-      for (const id of this.#waiting.keys()) this.#fresh.add(id);
+    if (this.#watchers.size > 0) {
+      for (const id of this.#watchers.keys()) this.#fresh.add(id);
       void this.#lookAtFresh();
     } else if (this.#timer !== null) {
       clearInterval(this.#timer);
@@ -69,12 +154,32 @@ export class Waiters {
     // Everybody who comes in this very turn of the event loop shares the first query too.
     await Promise.resolve();
     while (this.#fresh.size > 0) {
-      const ids = [...this.#fresh];
+      const ids = [...this.#fresh].filter((id) => this.#watchers.has(id));
       this.#fresh = new Set();
-      const done = await this.#db.rows<{ id: string }>(DONE_AMONG, [ids]).catch(() => []);
-      for (const { id } of done) this.#settle(id, true);
+      if (ids.length === 0) break;
+      const known = ids.map((id) => this.#leastKnown(id));
+      const news = await this.#db.rows<Operation>(NEWS, [ids, known]).catch(() => []);
+      for (const operation of news) this.#tell(operation);
     }
     this.#looking = false;
+  }
+
+  /** Revisions only grow: who knows less than others decides what is asked for. */
+  #leastKnown(id: string): number {
+    let least = NOTHING_BUT_THE_END;
+    for (const { known } of this.#watchers.get(id) ?? []) {
+      if (known !== NOTHING_BUT_THE_END) least = least < 0 ? known : Math.min(least, known);
+    }
+    return least;
+  }
+
+  #tell(operation: Operation): void {
+    const ended = isDone(operation.status);
+    for (const watcher of this.#watchers.get(operation.id) ?? []) {
+      const isNew = watcher.known !== NOTHING_BUT_THE_END && watcher.known !== operation.revision;
+      if (isNew) watcher.known = operation.revision;
+      if (ended || isNew) watcher.told(operation);
+    }
   }
 
   /** Lets everybody go. */
@@ -82,6 +187,6 @@ export class Waiters {
     this.#closed = true;
     this.#unsubscribe();
     if (this.#timer !== null) clearInterval(this.#timer);
-    for (const id of [...this.#waiting.keys()]) this.#settle(id, false);
+    for (const watchers of [...this.#watchers.values()]) for (const watcher of watchers) watcher.closed();
   }
 }

@@ -2,11 +2,11 @@ import { LeaseLostError, type Ledger } from "../operations/ledger.js";
 import type { ClaimedOperation, OperationStep, Progress } from "../operations/operation.js";
 import type { Logger } from "../platform/logger.js";
 import type { Sql } from "../platform/sql.js";
-import { type HandlerContext, OperationFailure } from "./handler.js";
+import { type HandlerContext, OperationFailure, type StepOptions } from "./handler.js";
 
 const PROGRESS_EVERY_MS = 500;
 /** How long a handler may take to heed its signal: then the attempt ends without it. */
-const HEED_MS = 8_000;
+const HEED_MS = 5_000;
 
 /** Why an attempt's signal was aborted. */
 export type StopReason = "cancelled" | "timeout" | "lease-lost" | "shutdown";
@@ -20,6 +20,11 @@ export class Attempt implements HandlerContext {
   readonly #steps: OperationStep[];
   readonly #timers: NodeJS.Timeout[] = [];
   #latest: Progress | null = null;
+  /** Asks for the lease once more, now; until `begin` there is none. */
+  #look: () => Promise<void> = async () => {};
+  /** What clients can see of it has changed since they were told; they were not told of the claim. */
+  #news = true;
+  #final = false;
   #writing: Promise<void> = Promise.resolve();
   #recording: Promise<void> = Promise.resolve();
 
@@ -38,7 +43,9 @@ export class Attempt implements HandlerContext {
     return this.signal.aborted ? (this.signal.reason as StopReason) : null;
   }
 
+  /** A cancellation that comes after the point of no return comes too late. */
   stop(reason: StopReason): void {
+    if (reason === "cancelled" && this.#final) return;
     if (!this.signal.aborted) this.#abort.abort(reason);
   }
 
@@ -52,11 +59,15 @@ export class Attempt implements HandlerContext {
     });
   }
 
-  /** Keeps the lease, writes the progress, ends by force at the time limit; until `end`. */
-  begin(leaseMs: number, heartbeatMs: number): void {
+  /**
+   * Keeps the lease, writes the progress, ends by force at the time limit; until `end`.
+   * @param changed called after something that clients can see was written, at most twice a second
+   */
+  begin(leaseMs: number, heartbeatMs: number, changed: () => void = () => {}): void {
     const { id, attempt } = this.operation;
     let leasedAt = performance.now();
     let asking = false;
+    let again = false;
     const isOver = (): boolean => performance.now() - leasedAt > leaseMs;
     const renew = async (): Promise<void> => {
       if (asking) {
@@ -65,20 +76,40 @@ export class Attempt implements HandlerContext {
         return;
       }
       asking = true;
+      again = false;
       const askedAt = performance.now();
       try {
         const { cancelRequested } = await this.#ledger.renew(id, attempt, leaseMs);
         leasedAt = askedAt;
-        if (cancelRequested) this.stop("cancelled");
+        // Who was claimed to be cancelled knows it.
+        if (cancelRequested && this.operation.status !== "cancelling") this.stop("cancelled");
       } catch (error) {
         // A database that is away for a moment does not end the attempt; a lease that ran out does.
         if (error instanceof LeaseLostError || isOver()) this.stop("lease-lost");
       }
       asking = false;
+      if (again) await renew();
+    };
+    this.#look = () => {
+      again = true;
+      return asking ? Promise.resolve() : renew();
     };
     this.#timers.push(setInterval(() => void renew(), heartbeatMs));
-    this.#timers.push(setInterval(() => void this.flushProgress(), PROGRESS_EVERY_MS));
+    this.#timers.push(setInterval(() => void this.#tell(changed), PROGRESS_EVERY_MS));
     this.#timers.push(setTimeout(() => this.stop("timeout"), this.operation.timeoutSeconds * 1_000));
+  }
+
+  /** Somebody wants it cancelled, as a signal says: looks at once, not with the next heartbeat. */
+  async look(): Promise<void> {
+    await this.#look();
+  }
+
+  async #tell(changed: () => void): Promise<void> {
+    const written = this.flushProgress();
+    if (!this.#news) return;
+    this.#news = false;
+    await written;
+    changed();
   }
 
   end(): void {
@@ -94,6 +125,7 @@ export class Attempt implements HandlerContext {
     const progress = this.#latest;
     this.#latest = null;
     if (progress === null) return this.#writing;
+    this.#news = true;
     this.#writing = this.#writing
       .then(() => this.#ledger.recordProgress(this.operation.id, this.operation.attempt, progress))
       .catch((error: unknown) => {
@@ -106,15 +138,15 @@ export class Attempt implements HandlerContext {
     return this.#ledger.fenced(this.operation.id, this.operation.attempt, work);
   }
 
-  async step<T>(
-    name: string,
-    work: () => Promise<T>,
-    options: { readonly repeat?: boolean } = {},
-  ): Promise<T> {
+  async step<T>(name: string, work: () => Promise<T>, options: StepOptions = {}): Promise<T> {
     const known = this.#steps.find((step) => step.name === name);
     if (known?.status === "succeeded" && options.repeat !== true) return known.value as T;
     const startedAt = known?.startedAt ?? new Date().toISOString();
     await this.#record({ name, status: "running", startedAt, finishedAt: null, message: null });
+    if (options.final === true) {
+      this.signal.throwIfAborted();
+      this.#final = true;
+    }
     try {
       const value = await work();
       await this.#record({
@@ -151,6 +183,7 @@ export class Attempt implements HandlerContext {
     this.#recording = this.#recording
       .catch(() => {})
       .then(() => this.#ledger.recordSteps(id, attempt, this.#steps));
+    this.#news = true;
     return this.#recording;
   }
 }

@@ -3,6 +3,13 @@ import type { ClaimedOperation, OperationError, Outcome, Progress } from "../ope
 import type { Logger } from "../platform/logger.js";
 import type { Sql } from "../platform/sql.js";
 
+export interface StepOptions {
+  /** Every attempt does it: for what an attempt's death undoes. */
+  readonly repeat?: boolean;
+  /** The point of no return: from here on a cancellation comes too late. */
+  readonly final?: boolean;
+}
+
 /** What a handler works with: one attempt at one operation. */
 export interface HandlerContext {
   readonly operation: ClaimedOperation;
@@ -11,10 +18,9 @@ export interface HandlerContext {
   readonly logger: Logger;
   /**
    * Does a named step once: an attempt that finds it recorded skips it and gets what it returned then (through
-   * JSON). The record is written after the effect, so an effect must be safe to repeat. With `repeat`, every
-   * attempt does it: for what an attempt's death undoes.
+   * JSON). The record is written after the effect, so an effect must be safe to repeat.
    */
-  step<T>(name: string, work: () => Promise<T>, options?: { readonly repeat?: boolean }): Promise<T>;
+  step<T>(name: string, work: () => Promise<T>, options?: StepOptions): Promise<T>;
   /** Says how far it is; written at most twice a second. */
   progress(progress: Progress): void;
   /** A transaction that is rolled back where another attempt has taken over. */
@@ -26,6 +32,12 @@ export interface OperationHandler {
   readonly type: OperationType;
   /** The result, or a throw: an OperationFailure for the expected, anything else is an internal error. */
   run(context: HandlerContext): Promise<unknown>;
+  /**
+   * Whether an earlier attempt may have had its effect already. Then one that is claimed with the status
+   * `cancelling` is run all the same: `run` finds out, and throws where there is no effect. All others are
+   * cancelled without being run.
+   */
+  mayBeDone?(operation: ClaimedOperation): boolean;
   /** What else is written in the transaction that ends the operation. */
   settle?(tx: Sql, operation: ClaimedOperation, outcome: Outcome): Promise<void>;
 }

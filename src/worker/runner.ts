@@ -1,4 +1,5 @@
 import type { Timing } from "../config.js";
+import { announce, onChange } from "../operations/changes.js";
 import { LeaseLostError, type Ledger } from "../operations/ledger.js";
 import type { ClaimedOperation, Outcome } from "../operations/operation.js";
 import type { OperationQueue } from "../operations/queue.js";
@@ -30,10 +31,14 @@ export class Runner {
   readonly #deps: RunnerDeps;
   readonly #handlers: ReadonlyMap<string, OperationHandler>;
   readonly #attempts = new Set<Attempt>();
+  readonly #unsubscribe: () => void;
   #stopConsuming: (() => Promise<void>) | null = null;
 
   constructor(deps: RunnerDeps) {
     this.#deps = deps;
+    this.#unsubscribe = onChange(deps.signals, (id, change) => {
+      if (change === "cancel") this.#lookAt(id);
+    });
     this.#handlers = new Map(deps.handlers.map((handler) => [handler.type, handler]));
   }
 
@@ -49,6 +54,12 @@ export class Runner {
     }, graceMs);
     await stopped;
     clearTimeout(timer);
+    this.#unsubscribe();
+  }
+
+  /** The signal is a hint: the flag in the database counts. */
+  #lookAt(id: string): void {
+    for (const attempt of this.#attempts) if (attempt.operation.id === id) void attempt.look();
   }
 
   async #deliver(id: string): Promise<void> {
@@ -58,15 +69,18 @@ export class Runner {
       // Done, gone or somebody's: the queue delivers at least once, the claim decides.
       if (operation !== null) await this.#attempt(operation);
     } catch (error) {
-      // The database is away: the lease runs out, or was never taken, and the sweep sends the id again.
-      logger.warn({ err: error, operationId: id }, "an operation could not be taken to its end here");
+      // The lease runs out, or was never taken, and the sweep sends the id again.
+      const level = isDatabaseAway(error) ? "warn" : "error";
+      logger[level]({ err: error, operationId: id }, "an operation could not be taken to its end here");
     }
   }
 
   async #attempt(operation: ClaimedOperation): Promise<void> {
-    const attempt = new Attempt(this.#deps.ledger, operation, this.#deps.logger);
+    const { ledger, logger, timing, signals } = this.#deps;
+    const attempt = new Attempt(ledger, operation, logger);
     this.#attempts.add(attempt);
-    attempt.begin(this.#deps.timing.leaseMs, this.#deps.timing.heartbeatMs);
+    const changed = (): void => void announce(signals, operation.id, "changed");
+    attempt.begin(timing.leaseMs, timing.heartbeatMs, changed);
     let lost = false;
     try {
       const handler = this.#handlers.get(operation.operationType);
@@ -74,7 +88,7 @@ export class Runner {
       await attempt.flushProgress();
       if (ending.status === "lost") lost = true;
       else if (ending.status === "given-back")
-        await this.#deps.ledger.handOver(operation.id, operation.attempt, ending.pauseMs);
+        await ledger.handOver(operation.id, operation.attempt, ending.pauseMs);
       else await this.#finish(operation, handler, ending);
     } catch (error) {
       if (!(error instanceof LeaseLostError)) throw error;
@@ -94,11 +108,13 @@ export class Runner {
     await this.#deps.ledger.finish(operation.id, operation.attempt, outcome, async (tx) => {
       await handler?.settle?.(tx, operation, outcome);
     });
-    await this.#deps.signals.publish("operation.changed", operation.id);
+    await announce(this.#deps.signals, operation.id, "ended");
   }
 
   async #run(attempt: Attempt, handler: OperationHandler | undefined): Promise<Ending> {
     const { operation } = attempt;
+    const { status } = operation;
+    if (status === "cancelling" && handler?.mayBeDone?.(operation) !== true) return { status: "cancelled" };
     if (handler === undefined) return failed(unknownType(operation));
     if (operation.attempt > operation.maxAttempts) return failed(abandoned(operation));
     try {
@@ -107,7 +123,7 @@ export class Runner {
     } catch (error) {
       if (error instanceof LeaseLostError || attempt.stopReason === "lease-lost") return { status: "lost" };
       if (attempt.stopReason === "shutdown") return { status: "given-back", pauseMs: 0 };
-      if (attempt.stopReason === "cancelled") return { status: "cancelled" };
+      if (attempt.stopReason === "cancelled" || status === "cancelling") return { status: "cancelled" };
       if (attempt.stopReason === "timeout") return failed(tooLong(operation));
       if (error instanceof OperationFailure) {
         attempt.logger.info({ problem: error.problem }, "the operation failed");

@@ -29,6 +29,8 @@ export interface FaultBench {
   check(route: Route): Promise<void>;
   /** Everything that a late writer could have changed: ledger, runs, steps, logs, tables and files. */
   everything(): Promise<unknown>;
+  /** What users see of the destinations: their tables and files, without what is written aside. */
+  visible(): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -84,7 +86,15 @@ export async function openFaultBench(backend: TestBackend): Promise<FaultBench> 
       return performance.now() - started;
     },
     check: (route) => check(route, { installation, source, destination }),
-    everything: () => everything(installation, destination),
+    everything: async () => [
+      await ledgerOf(installation.database),
+      await tablesOf(destination),
+      await filesIn(join(installation.filesRoot, "out")),
+    ],
+    visible: async () => [
+      (await tablesOf(destination)).filter(({ name }) => !name.includes("_gatehouse")),
+      (await filesIn(join(installation.filesRoot, "out"))).filter((file) => !file.includes("/.gatehouse")),
+    ],
     async close() {
       await installation.close();
       await source.database.drop();
@@ -174,26 +184,27 @@ async function inTable(route: Route, destination: TestDatabase): Promise<string[
   return rows.map(({ line }) => line);
 }
 
-async function everything(
-  { database, filesRoot }: Installation,
-  destination: TestDatabase,
-): Promise<unknown> {
+async function ledgerOf(database: TestDatabase): Promise<unknown> {
   const ledger = [];
   for (const table of ["operations", "operation_locks", "runs", "steps", "step_logs", "jobs"]) {
     ledger.push(await database.query(`SELECT t::text AS row FROM ${table} t ORDER BY 1`));
   }
+  return ledger;
+}
+
+async function tablesOf(destination: TestDatabase): Promise<{ name: string; content: unknown }[]> {
   const tables = await destination.query<{ name: string }>(
     `SELECT c.oid::regclass::text AS name FROM pg_class c WHERE c.relkind = 'r'
        AND c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('file', 'postgres')) ORDER BY 1`,
   );
-  const stored = [];
+  const found = [];
   for (const { name } of tables) {
     const [content] = await destination.query(
       `SELECT '${name}'::regclass::oid AS oid, count(*), md5(string_agg(t::text, '' ORDER BY t::text)) FROM ${name} t`,
     );
-    stored.push([name, content]);
+    found.push({ name, content });
   }
-  return { ledger, stored, files: await filesIn(join(filesRoot, "out")) };
+  return found;
 }
 
 async function filesIn(folder: string): Promise<string[]> {

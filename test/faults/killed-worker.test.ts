@@ -42,9 +42,21 @@ describe.each(await queueBackends())("on $name: when a worker is killed", (backe
     },
   );
 
+  test("not at all but told to stop in mid-sync, it hands over and another finishes at once", async () => {
+    const stopping = await bench.startWorker();
+    const gate = await bench.source.hold();
+    const ids = [await bench.sync("postgres to postgres"), await bench.sync("postgres to file")];
+    await gate.reached(2);
+    await bench.startWorker();
+    expect(await stopping.end("SIGTERM")).toEqual({ code: 0, signal: null });
+    await gate.release();
+    await finishedInTime(ids);
+  });
+
   async function finishedInTime(ids: readonly string[]): Promise<void> {
     const took = await bench.succeeded(ids, 2 * PROMISED_MS);
-    console.log(`recovered on ${backend.name} after ${Math.round(took)} ms`);
+    if (process.env["GATEHOUSE_TEST_VERBOSE"])
+      console.log(`recovered on ${backend.name}: ${Math.round(took)} ms`);
     expect(took).toBeLessThan(PROMISED_MS);
     const { database } = bench.installation;
     const first = await database.query("SELECT 1 FROM operations WHERE id = ANY ($1) AND attempt = 1", [ids]);

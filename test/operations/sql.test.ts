@@ -1,6 +1,7 @@
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createPrisma, type PrismaClient } from "../../src/platform/prisma.js";
-import { Database, isDatabaseAway } from "../../src/platform/sql.js";
+import { Database, isDatabaseAway, toJsonb } from "../../src/platform/sql.js";
 import { createDatabase, type TestDatabase } from "../support/database.js";
 import { until } from "../support/until.js";
 import { silent } from "./support.js";
@@ -109,4 +110,19 @@ describe("a database that is away is told from other faults", () => {
     expect(isDatabaseAway(new Error("anything"))).toBe(false);
     expect(isDatabaseAway("no error at all")).toBe(false);
   });
+});
+
+test("every value that JSON can say is taken by jsonb, changed only where jsonb refuses it", async () => {
+  const keep = (text: string): string => text.replaceAll("\0", "\ufffd").replace(/\p{Surrogate}/gu, "\ufffd");
+  const text = fc.string({
+    unit: fc.oneof(fc.constantFrom("\0", "\ud83d", "\udc00", "\\", "u0000", '"'), fc.string()),
+  });
+  await fc.assert(
+    fc.asyncProperty(text, async (value) => {
+      const [row] = await db.rows<{ kept: { text: string } }>("SELECT $1::jsonb AS kept", [
+        toJsonb({ text: value }),
+      ]);
+      expect(row?.kept.text).toBe(keep(value));
+    }),
+  );
 });

@@ -22,7 +22,7 @@ describe("the first sign-up", () => {
     });
     const ada = await h.prisma.user.findFirstOrThrow();
     expect(ada).toMatchObject({ role: "owner", allProjects: true, organizationId: h.organizationId });
-    expect(ada.passwordHash).toMatch(/^\$argon2id\$v=19\$m=19456,p=1,t=2\$/);
+    expect(ada.passwordHash).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
     expect(await lastEvent()).toMatchObject({
       ...{ action: "user.signup", outcome: "success", actorKind: "user", actorName: "ada" },
       ...{ organizationId: h.organizationId, targetId: ada.id, details: { role: "owner", first: true } },

@@ -23,7 +23,10 @@ export interface JobToRun {
 }
 
 /** What started a run. */
-export type Trigger = "api" | "schedule";
+export type Trigger = "api" | "schedule" | "retry";
+
+/** Writes something in the transaction that accepts an operation: it stands there with it or not at all. */
+export type OnAccept = (tx: Sql, operation: Operation) => Promise<void>;
 
 /** Starts runs. */
 export class Syncs {
@@ -41,10 +44,12 @@ export class Syncs {
    * Accepts a run of a BATCH job: the run, its steps, the job's state and the operation appear together or not
    * at all. Throws a conflict that names the operation of a run that is active.
    */
-  async start(principal: Principal, jobId: string): Promise<Operation> {
+  async start(principal: Principal, jobId: string, onAccept?: OnAccept): Promise<Operation> {
     const operation = await this.#db.transaction(async (tx) => {
       const job = await lockJob(tx, principal, jobId);
-      return acceptRun(tx, this.#ledger, principal, job, "api");
+      const accepted = await acceptRun(tx, this.#ledger, principal, job, "api");
+      await onAccept?.(tx, accepted);
+      return accepted;
     });
     // Only haste: if this process dies here, the next sweep sends it.
     void this.#dispatcher.dispatch();
@@ -107,7 +112,8 @@ async function insertRun(
   }
 }
 
-async function lockJob(tx: Sql, principal: Principal, jobId: string): Promise<JobToRun> {
+/** A job that the principal reaches, held until the transaction ends. */
+export async function lockJob(tx: Sql, principal: Principal, jobId: string): Promise<JobToRun> {
   const [job] = await tx.rows<JobToRun>(
     `SELECT j.id, j.organization_id AS "organizationId", j.project_id AS "projectId", j.state, j.version, v.graph
      FROM jobs j JOIN job_versions v ON v.job_id = j.id AND v.version = j.version

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import argon2 from "argon2";
+import argon2 from "@node-rs/argon2";
 import { type FieldError, invalid } from "../../platform/errors.js";
 import { Gate } from "./gate.js";
 
@@ -19,12 +19,16 @@ const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 } as const;
 const gate = new Gate({ atOnce: 2, waiting: 64 });
 
 /** The hash of no password, to compare with where there is no user: costs what a real one costs. */
-const NOBODY = phc(randomBytes(16), randomBytes(32));
+const NOBODY = `${hashPrefix()}${unpadded(randomBytes(16))}$${unpadded(randomBytes(32))}`;
 
-function phc(salt: Buffer, hash: Buffer): string {
+/** What every hash of the present parameters begins with (PHC string format). */
+function hashPrefix(): string {
   const { memoryCost, timeCost, parallelism } = PARAMETERS;
-  const base64 = (bytes: Buffer): string => bytes.toString("base64").replace(/=+$/, "");
-  return `$argon2id$v=19$m=${memoryCost},t=${timeCost},p=${parallelism}$${base64(salt)}$${base64(hash)}`;
+  return `$argon2id$v=19$m=${memoryCost},t=${timeCost},p=${parallelism}$`;
+}
+
+function unpadded(bytes: Buffer): string {
+  return bytes.toString("base64").replace(/=+$/, "");
 }
 
 /** The same password typed on another keyboard has the same bytes (NIST SP 800-63B section 3.1.1.2). */
@@ -34,23 +38,23 @@ function canonical(plain: string): string {
 
 /** Hashes a password for storage (PHC string). Throws `unavailable` where too many wait. */
 export function hashPassword(plain: string): Promise<string> {
-  return gate.run(() => argon2.hash(canonical(plain), { ...PARAMETERS, type: argon2.argon2id }));
+  return gate.run(() => argon2.hash(canonical(plain), PARAMETERS));
 }
 
 /**
  * Whether a password is the one of a hash; false for the hash of nobody (null), after the same work. Throws
  * `unavailable` where too many wait.
  */
-export function verifyPassword(hash: string | null, plain: string): Promise<boolean> {
+export function verifyPassword(stored: string | null, plain: string): Promise<boolean> {
   return gate.run(async () => {
-    const matches = await argon2.verify(hash ?? NOBODY, canonical(plain));
-    return matches && hash !== null;
+    const matches = await argon2.verify(stored ?? NOBODY, canonical(plain));
+    return matches && stored !== null;
   });
 }
 
 /** Whether a hash was made with other parameters than new ones are. */
-export function isOutdatedHash(hash: string): boolean {
-  return argon2.needsRehash(hash, PARAMETERS);
+export function isOutdatedHash(stored: string): boolean {
+  return !stored.startsWith(hashPrefix());
 }
 
 /** Whose password it is to be: what it must not be itself. */

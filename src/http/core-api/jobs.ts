@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
 import { invalid, notFound } from "../../platform/errors.js";
 import { parseId } from "../../platform/ids.js";
-import { pointToOperation } from "../accepted.js";
+import { acceptWork } from "../accepted.js";
 import { DEFAULT_LIMIT, decodeCursor, ID_POSITION, PageQuery, page } from "../pagination.js";
 import { problems, ref, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
@@ -99,9 +99,11 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
         response: { 202: ref(OperationWire), ...problems(409) },
       },
     },
-    async ({ principal, params }, reply) => {
-      const operation = await services.syncs.start(principal, idOf(params.id));
-      pointToOperation(reply, operation);
+    async (request, reply) => {
+      const { principal, params } = request;
+      const operation = await acceptWork(services, request, reply, (onAccept) =>
+        services.syncs.start(principal, idOf(params.id), onAccept),
+      );
       return reply.code(202).send(toOperationWire(operation));
     },
   );

@@ -1,12 +1,14 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
 import { projectFilter } from "../../auth/principal.js";
-import { isDone } from "../../operations/operation.js";
 import { invalid, notFound } from "../../platform/errors.js";
 import { parseId } from "../../platform/ids.js";
+import { sayWhenToLook } from "../accepted.js";
 import { DEFAULT_LIMIT, decodeCursor, ID_POSITION, PageQuery, page } from "../pagination.js";
+import { waitAsPreferred } from "../prefer.js";
 import { problems, ref, Timestamp, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
+import { operationIdOf } from "./operations-commands.js";
 import { OperationWire, toOperationWire } from "./wire.js";
 
 const STATUS_FILTER = Type.Enum(["pending", "running", "cancelling", "succeeded", "failed", "cancelled"]);
@@ -31,18 +33,20 @@ export const operationRoutes: FastifyPluginAsyncTypebox<{ services: Services }> 
       schema: {
         operationId: "getOperation",
         summary: "Read one operation",
-        description: "Poll it until `done`; `Retry-After` says when a look is worth while.",
+        description:
+          "Poll it until `done`; `Retry-After` says when a look is worth while. With `Prefer: wait=N` (at most 60 s) the answer comes when it is done, or after that time with its present state.",
         tags: ["operations"],
         params: Type.Object({ id: Uuid }),
         response: { 200: ref(OperationWire), ...problems() },
       },
     },
-    async ({ principal, params }, reply) => {
-      const id = parseId(params.id);
+    async (request, reply) => {
+      const { principal, params } = request;
       const seenBy = { organizationId: principal.organizationId, projects: projectFilter(principal) };
-      const operation = id === null ? null : await services.ledger.read(id, seenBy);
-      if (operation === null) throw notFound("operation");
-      if (!isDone(operation.status)) reply.header("retry-after", "1");
+      const found = await services.ledger.read(operationIdOf(params.id), seenBy);
+      if (found === null) throw notFound("operation");
+      const operation = await waitAsPreferred(services.waiters, request, reply, found);
+      await sayWhenToLook(services, reply, operation);
       return toOperationWire(operation);
     },
   );

@@ -7,6 +7,7 @@ import { ClientWire, CreatedClientWire, CreatedSecretWire } from "./clients-wire
 import { jobRunRoutes } from "./job-runs.js";
 import { jobRoutes } from "./jobs.js";
 import { operationRoutes } from "./operations.js";
+import { operationCommandRoutes } from "./operations-commands.js";
 import { OrganizationWire, organizationRoutes } from "./organizations.js";
 import { ProjectWire, projectRoutes } from "./projects.js";
 import { ResourceServerWire, resourceServerRoutes } from "./resource-servers.js";
@@ -21,6 +22,7 @@ export async function coreApi(app: FastifyInstance, { services }: { services: Se
     app.addSchema(schema);
   for (const schema of [ProjectWire, OrganizationWire, UserWire]) app.addSchema(schema);
   await app.register(operationRoutes, { services });
+  await app.register(operationCommandRoutes, { services });
   await app.register(jobRoutes, { services });
   await app.register(jobRunRoutes, { services });
   await app.register(auditEventRoutes, { services });

@@ -2,7 +2,7 @@ import { type Static, Type } from "typebox";
 import type { JobView } from "../../domain/jobs/view.js";
 import type { LogLine } from "../../domain/runs/logs.js";
 import type { RunView, StepView } from "../../domain/runs/runs.js";
-import { isDone, type Operation } from "../../operations/operation.js";
+import { isDone, type Operation, secondsLeft } from "../../operations/operation.js";
 import { NullableTimestamp, Timestamp, Uuid } from "../schemas/common.js";
 
 const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
@@ -22,6 +22,7 @@ const OPERATION_EXAMPLE = {
   progress: {
     percent: 49,
     message: "2500 rows copied",
+    secondsLeft: 4,
     rows: 2500,
     bytes: 267_310,
     streams: { customers: { rows: 2500, bytes: 267_310 } },
@@ -57,7 +58,13 @@ export const OperationWire = Type.Object(
     }),
     projectId: nullable(Uuid),
     progress: Type.Object(
-      { percent: Type.Number(), message: Type.String() },
+      {
+        percent: Type.Number(),
+        message: Type.String(),
+        secondsLeft: nullable(
+          Type.Integer({ description: "An estimate, from the time that it took so far; null: unknown." }),
+        ),
+      },
       {
         additionalProperties: true,
         description: "Rows, bytes and per-stream counts stand beside, where they are known.",
@@ -110,7 +117,7 @@ export function toOperationWire(operation: Operation): OperationWire {
     done: isDone(status),
     resource: { type: resourceType, id: resourceId, href: HREFS[resourceType]?.(resourceId) ?? null },
     projectId: operation.projectId,
-    progress: { ...operation.progress },
+    progress: { ...operation.progress, secondsLeft: secondsLeft(operation, Date.now()) },
     // What a step found out for later attempts is not for clients.
     steps: operation.steps.map(({ name, status, startedAt, finishedAt, message }) => ({
       name,

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { type Static, Type } from "typebox";
 import type { PipelineInput } from "../../domain/jobs/jobs.js";
-import { pointToOperation } from "../accepted.js";
+import { acceptWork } from "../accepted.js";
 import { PageQuery } from "../pagination.js";
 import { ref } from "../schemas/common.js";
 import type { Services } from "../services.js";
@@ -46,7 +46,7 @@ const JOB_EXAMPLE = {
   activate: true,
 };
 
-const STARTED = {
+export const STARTED = {
   description:
     "Accepted: poll the operation that `Operation-Location` names. `data` is null, as in the text.",
   headers: {
@@ -206,10 +206,13 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
         response: { 200: envelope(Type.Null(), STARTED), ...projectFailures(409) },
       },
     },
-    async ({ principal, params }, reply) => {
+    async (request, reply) => {
+      const { principal, params } = request;
       const project = await services.projects.find(principal, params.projectid);
       const job = await services.jobs.get(project, numberOf(params.id, "job"));
-      pointToOperation(reply, await services.syncs.start(principal, job.id));
+      await acceptWork(services, request, reply, (onAccept) =>
+        services.syncs.start(principal, job.id, onAccept),
+      );
       return null;
     },
   );

@@ -5,6 +5,7 @@ import { connectionRoutes } from "./connections.js";
 import { connectorRoutes } from "./connectors.js";
 import { envelopeAnswers } from "./envelope.js";
 import { jobRoutes } from "./jobs.js";
+import { jobCancelRoutes } from "./jobs-cancel.js";
 import { sourceStreamRoutes } from "./source-streams.js";
 import { taskRoutes } from "./tasks.js";
 import { Failure, JobWire, TaskWire } from "./wire.js";
@@ -19,6 +20,7 @@ export async function projectApi(app: FastifyInstance, { services }: { services:
   }
   await app.register(sourceStreamRoutes, { services });
   await app.register(jobRoutes, { services });
+  await app.register(jobCancelRoutes, { services });
   await app.register(taskRoutes, { services });
   await app.register(checkUniqueRoute, { services });
 }

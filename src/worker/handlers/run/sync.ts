@@ -15,6 +15,9 @@ export interface SyncDeps {
   readonly connectors: Connectors;
 }
 
+/** The step that puts what was written aside into place. */
+const COMMIT = "commit";
+
 /** Executes a run of a BATCH job: everything is written aside, then swapped into place at once. */
 export function syncHandler(deps: SyncDeps): OperationHandler {
   return {
@@ -30,12 +33,14 @@ export function syncHandler(deps: SyncDeps): OperationHandler {
         return result;
       } catch (error) {
         if (error instanceof FencedError) throw new LeaseLostError();
-        if (!context.signal.aborted) log.line(culprit(error, plan), "error", messageFor(error));
+        if (!context.signal.aborted && context.operation.status !== "cancelling")
+          log.line(culprit(error, plan), "error", messageFor(error));
         throw error;
       } finally {
         await log.close();
       }
     },
+    mayBeDone: ({ steps }) => steps.some(({ name }) => name === COMMIT),
     settle: recordEnd,
   };
 }
@@ -70,12 +75,14 @@ async function sync(
       log.line(vertex, "info", "an earlier attempt has committed this run: nothing is left to do");
       return summarize(writer.committed);
     }
+    if (context.operation.status === "cancelling") throw new Error("cancelled before its commit");
     const result = await context.step(
       "copy",
       () => copyStreams(deps.connectors, context, plan, writer, log),
       { repeat: true },
     );
-    await context.step("commit", () => writer.commit().catch(rethrowAt(vertex)), { repeat: true });
+    const commit = (): Promise<void> => writer.commit().catch(rethrowAt(vertex));
+    await context.step(COMMIT, commit, { repeat: true, final: true });
     log.line(vertex, "info", `committed: ${result.rows} rows are in place`);
     return result;
   } finally {

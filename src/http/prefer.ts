@@ -1,0 +1,46 @@
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { isDone, type Operation } from "../operations/operation.js";
+import type { Waiters } from "../operations/waiters.js";
+
+/** Longer waits are cut to this: proxies between do not wait for ever. */
+export const MAX_WAIT_S = 60;
+
+/** One preference of the header (RFC 7240 section 2): a token, maybe a value, maybe parameters. */
+const WAIT = /^wait\s*=\s*(?:"(\d{1,9})"|(\d{1,9}))\s*(?:;.*)?$/i;
+
+/** Seconds of `Prefer: wait=N` (RFC 7240 section 4.3), at most 60; null: none asked, or none that can be read. */
+export function waitAskedFor(request: FastifyRequest): number | null {
+  const header = request.headers["prefer"];
+  if (header === undefined) return null;
+  for (const preference of String(header).split(",")) {
+    const found = WAIT.exec(preference.trim());
+    // Of several the first counts (section 2).
+    if (found !== null) return Math.min(MAX_WAIT_S, Number(found[1] ?? found[2]));
+  }
+  return null;
+}
+
+/**
+ * The operation when it is done, or as it is when the time that the client prefers to wait has passed. Where it
+ * prefers none, or too many wait already, at once: a preference is no demand, and `Preference-Applied` says that it
+ * was heeded. A client that goes away waits no longer.
+ */
+export async function waitAsPreferred(
+  waiters: Waiters,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  operation: Operation,
+): Promise<Operation> {
+  const seconds = waitAskedFor(request);
+  if (seconds === null || waiters.isFull) return operation;
+  reply.header("preference-applied", `wait=${seconds}`);
+  if (isDone(operation.status) || seconds === 0) return operation;
+  const gone = new AbortController();
+  const onClose = (): void => gone.abort();
+  reply.raw.once("close", onClose);
+  try {
+    return (await waiters.waitFor(operation.id, seconds * 1_000, gone.signal)) ?? operation;
+  } finally {
+    reply.raw.off("close", onClose);
+  }
+}

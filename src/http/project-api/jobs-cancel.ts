@@ -1,0 +1,44 @@
+import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
+import { Type } from "typebox";
+import { acceptWork } from "../accepted.js";
+import type { Services } from "../services.js";
+import { STARTED } from "./jobs.js";
+import { ItemParams, numberOf } from "./params.js";
+import { envelope, projectFailures } from "./wire.js";
+
+/** Ends the run of a job, with either method: browsers of the text's own UI send GET. */
+export const jobCancelRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = async (
+  app,
+  { services },
+) => {
+  for (const [method, operationId] of [
+    ["GET", "cancelProjectJobByGet"],
+    ["POST", "cancelProjectJob"],
+  ] as const) {
+    app.route({
+      method,
+      // Else Fastify makes a HEAD route that cancels, too.
+      exposeHeadRoute: false,
+      url: "/jobs/:id/cancel",
+      config: { scopes: ["operation:write"] },
+      schema: {
+        operationId,
+        summary: "Cancel the job's run",
+        description:
+          "What the run has written so far is never seen: the destination keeps what it had. 409 where no run is active.",
+        tags: ["jobs"],
+        params: ItemParams,
+        response: { 200: envelope(Type.Null(), STARTED), ...projectFailures(409) },
+      },
+      handler: async (request, reply) => {
+        const { principal, params } = request;
+        const project = await services.projects.find(principal, params.projectid);
+        const job = await services.jobs.get(project, numberOf(params.id, "job"));
+        await acceptWork(services, request, reply, (onAccept) =>
+          services.cancellations.cancelRun(principal, job, onAccept),
+        );
+        return null;
+      },
+    });
+  }
+};

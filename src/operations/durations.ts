@@ -1,0 +1,59 @@
+import type { Sql } from "../platform/sql.js";
+import type { OperationType } from "./catalog.js";
+import { isDone, type Operation, secondsLeft } from "./operation.js";
+
+/** Seconds. */
+const SHORTEST = 1;
+const LONGEST = 30;
+const KEPT_MS = 60_000;
+
+/** By the index on type and end: twenty rows, however many there are. */
+const MEDIAN = {
+  name: "operation_median",
+  text: `SELECT extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY finished_at - started_at))::float8 AS seconds
+         FROM (SELECT started_at, finished_at FROM operations
+               WHERE operation_type = $1 AND finished_at IS NOT NULL AND started_at IS NOT NULL
+               ORDER BY finished_at DESC LIMIT 20) AS latest`,
+};
+
+interface Known {
+  readonly since: number;
+  readonly seconds: Promise<number | null>;
+}
+
+/** How long operations take, from those that ended last. */
+export class Durations {
+  readonly #sql: Sql;
+  readonly #known = new Map<OperationType, Known>();
+
+  constructor(sql: Sql) {
+    this.#sql = sql;
+  }
+
+  /** The median of a type in seconds, at most a minute old; null where there was none, or the database is away. */
+  median(type: OperationType): Promise<number | null> {
+    const known = this.#known.get(type);
+    const now = performance.now();
+    if (known !== undefined && now - known.since < KEPT_MS) return known.seconds;
+    const seconds = this.#sql
+      .rows<{ seconds: number | null }>(MEDIAN, [type])
+      .then(([row]) => row?.seconds ?? null)
+      .catch(() => null);
+    this.#known.set(type, { since: now, seconds });
+    return seconds;
+  }
+
+  /** Whole seconds until a look at an operation is worth while: an honest `Retry-After`. */
+  async retryAfter(operation: Operation): Promise<number> {
+    const { status, startedAt, operationType } = operation;
+    if (isDone(status) || status === "cancelling") return SHORTEST;
+    const now = Date.now();
+    const left =
+      secondsLeft(operation, now) ?? ((await this.median(operationType)) ?? 0) - since(startedAt, now);
+    return Math.min(LONGEST, Math.max(SHORTEST, Math.ceil(left)));
+  }
+}
+
+function since(start: Date | null, now: number): number {
+  return start === null ? 0 : Math.max(0, now - start.getTime()) / 1_000;
+}
