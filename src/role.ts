@@ -1,11 +1,9 @@
-import { startApi } from "./api.js";
 import type { Config } from "./config.js";
 import { MasterKey } from "./platform/crypto.js";
 import { createLogger } from "./platform/logger.js";
 import { type FirstCredential, masterKeyMaterial, prepareDatabase } from "./prepare.js";
-import { openRuntime } from "./runtime.js";
+import { openRuntime, type Runtime } from "./runtime.js";
 import { EXIT, type Stop, stopOnSignals } from "./shutdown.js";
-import { startWorker } from "./worker.js";
 
 const STOP_LIMIT_MS = 30_000;
 /** Without its launcher a process only has to get out of the way: leases and sweeps see to its work. */
@@ -32,8 +30,7 @@ export async function runRole(config: Config, role: "api" | "worker"): Promise<v
   // The launcher has done it for its children.
   if (!launched) await prepareDatabase(config, config.databaseUrl, masterKey, tellFirstCredentials);
   const runtime = await openRuntime(config, config.databaseUrl, masterKey, logger);
-  const running =
-    role === "api" ? await startApi(runtime).catch(explainListening(config)) : await startWorker(runtime);
+  const running = await start(role, runtime).catch(explainListening(config));
   begin = stopOnSignals(async (reason) => {
     logger.info({ reason }, "stopping");
     await running.stop();
@@ -41,6 +38,12 @@ export async function runRole(config: Config, role: "api" | "worker"): Promise<v
     logger.info("stopped");
   }, STOP_LIMIT_MS);
   process.send?.({ ready: role });
+}
+
+/** A role loads its own code alone: a worker nothing of http and tokens. */
+async function start(role: "api" | "worker", runtime: Runtime): Promise<{ stop(): Promise<void> }> {
+  if (role === "api") return (await import("./api.js")).startApi(runtime);
+  return (await import("./worker.js")).startWorker(runtime);
 }
 
 /** Prints first credentials, once: only their hashes are kept. */
