@@ -5,8 +5,20 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type BuiltServer, build, ROOT, startBuiltServer } from "./server.js";
 
 const README = readFileSync(join(ROOT, "README.md"), "utf8");
+const ACCESS = readFileSync(join(ROOT, "docs/access.md"), "utf8");
 /** CI has to have it. */
 const canRun = process.env["CI"] === "true" || spawnSync("curl", ["--version"]).status === 0;
+
+/** Runs the first bash block of a document as a reader would, against that server. */
+function runLines(document: string, server: BuiltServer) {
+  const block = /```bash\n([\s\S]*?)```/.exec(document)?.[1] ?? "";
+  expect(block).toContain("/oauth/token");
+  const script = block
+    .replaceAll("http://localhost:8080", server.url)
+    .replace("CLIENT_ID=...", `CLIENT_ID=${server.clientId}`)
+    .replace("CLIENT_SECRET=...", `CLIENT_SECRET=${server.clientSecret}`);
+  return spawnSync("bash", ["-euo", "pipefail", "-c", script], { encoding: "utf8", timeout: 50_000 });
+}
 
 describe.skipIf(!canRun)("README.md", () => {
   let server: BuiltServer;
@@ -20,14 +32,17 @@ describe.skipIf(!canRun)("README.md", () => {
     await server?.stop();
   }, 60_000);
 
+  test("docs/access.md has curl lines that work as they stand there", () => {
+    const ran = runLines(ACCESS, server);
+    expect(ran.stderr).toBe("");
+    expect(ran.status).toBe(0);
+    expect(ran.stdout).toContain('"active":true');
+    expect(ran.stdout).toContain('"username":"ada"');
+    expect(ran.stdout).toContain('"action":"client.create"');
+  });
+
   test("has curl lines that do the main job as they stand there", () => {
-    const block = /```bash\n([\s\S]*?)```/.exec(README)?.[1] ?? "";
-    expect(block).toContain("/oauth/token");
-    const script = block
-      .replaceAll("http://localhost:8080", server.url)
-      .replace("CLIENT_ID=...", `CLIENT_ID=${server.clientId}`)
-      .replace("CLIENT_SECRET=...", `CLIENT_SECRET=${server.clientSecret}`);
-    const ran = spawnSync("bash", ["-euo", "pipefail", "-c", script], { encoding: "utf8", timeout: 50_000 });
+    const ran = runLines(README, server);
     expect(ran.stderr).toBe("");
     expect(ran.status).toBe(0);
     expect(ran.stdout).toContain('"status":"succeeded"');
@@ -37,8 +52,17 @@ describe.skipIf(!canRun)("README.md", () => {
   });
 });
 
+test("docs/access.md tells of nothing that is not in openapi.yaml", () => {
+  const routes = readFileSync(join(ROOT, "openapi.yaml"), "utf8");
+  const named = [...ACCESS.matchAll(/\$GATEHOUSE(\/[a-z0-9/-]+)/g)].map(([, path = ""]) =>
+    path.replace(/\/$/, ""),
+  );
+  expect(named.length).toBeGreaterThan(5);
+  for (const path of named) expect(routes).toContain(path);
+});
+
 test("every link between the documents leads to a file", () => {
-  const files = ["README.md", "docs/architecture.md"];
+  const files = ["README.md", "docs/architecture.md", "docs/access.md"];
   for (const file of files) {
     const text = readFileSync(join(ROOT, file), "utf8");
     for (const [, target = ""] of text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {
