@@ -4,9 +4,17 @@ import { PrismaClient } from "./generated/client.js";
 export type { PrismaClient };
 export type PrismaTransaction = Parameters<Parameters<PrismaClient["$transaction"]>[0]>[0];
 
+/** A process that was stopped in the middle of a transaction holds its locks no longer than this. */
+const IDLE_IN_TRANSACTION_MS = 10_000;
+
 /** The client for ordinary reads and writes; hot statements go through `sql.ts`. */
 export function createPrisma(databaseUrl: string, poolSize: number): PrismaClient {
-  return new PrismaClient({ adapter: new PrismaPg({ connectionString: databaseUrl, max: poolSize }) });
+  const pool = {
+    connectionString: databaseUrl,
+    max: poolSize,
+    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
+  };
+  return new PrismaClient({ adapter: new PrismaPg(pool) });
 }
 
 /** Whether a write failed on a unique index (P2002, https://www.prisma.io/docs/orm/reference/error-reference). */
