@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
 import { type Access, openAccess } from "./access.js";
 import { buildApp, type Limits } from "./app.js";
+import { hashesOf } from "./auth/master-keys.js";
 import type { Config } from "./config.js";
 import { buildConnectors, catalogOf } from "./connectors/registry.js";
 import { ApiKeys } from "./domain/access/api-keys.js";
@@ -22,6 +23,7 @@ import { Logs } from "./domain/runs/logs.js";
 import { Runs } from "./domain/runs/runs.js";
 import type { Services } from "./http/services.js";
 import { Durations } from "./operations/durations.js";
+import { IdempotencyKeys } from "./operations/idempotency.js";
 import { Waiters } from "./operations/waiters.js";
 import { buildPeople } from "./people.js";
 import type { Runtime } from "./runtime.js";
@@ -58,6 +60,10 @@ export function buildServices(
     ledger,
     waiters,
     durations: new Durations(db),
+    idempotency: {
+      keys: new IdempotencyKeys(db, masterKey),
+      hashesOf: (content) => hashesOf(masterKey, "idempotency-answers", content).map(({ hash }) => hash),
+    },
     auditEvents: new AuditEvents(prisma),
     organizations: new Organizations(holders),
     users: new Users(holders),
@@ -68,6 +74,9 @@ export function buildServices(
     ...buildPeople(runtime, access),
   };
 }
+
+/** Requests that have begun get this long to end at a stop. */
+const DRAIN_LIMIT_MS = 20_000;
 
 /** Opens what the api needs and listens. */
 export async function startApi(runtime: Runtime): Promise<ApiProcess> {
@@ -84,11 +93,23 @@ export async function startApi(runtime: Runtime): Promise<ApiProcess> {
   });
   await listen(app, config);
   const stop = async (): Promise<void> => {
+    const drained = app.drain.begin(DRAIN_LIMIT_MS);
+    // Who waits for an operation, or follows one, is let go.
     waiters.close();
-    await app.close();
+    await drained;
+    await closeWithin(app, CLOSE_LIMIT_MS);
     await access.close();
   };
   return { app, stop };
+}
+
+/** The rest of the 30 s that a stop may take. */
+const CLOSE_LIMIT_MS = 5_000;
+
+async function closeWithin(app: FastifyInstance, limitMs: number): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), limitMs);
+  await app.close();
+  clearTimeout(timer);
 }
 
 const MINUTE_MS = 60_000;

@@ -10,8 +10,11 @@ import { deploymentsDialect } from "./http/deployments-api/dialect.js";
 import { deploymentsApi } from "./http/deployments-api/routes.js";
 import type { Dialect } from "./http/dialect.js";
 import { errorsPlugin, sendFailure } from "./http/errors.js";
+import { eventsPlugin } from "./http/events.js";
 import { guardPlugin } from "./http/guard.js";
 import { healthRoutes } from "./http/health.js";
+import { drainPlugin } from "./http/health-drain.js";
+import { idempotencyPlugin } from "./http/idempotency.js";
 import { metadataPlugin, resourceMetadataUrl } from "./http/metadata.js";
 import { oauthPlugin } from "./http/oauth.js";
 import { openapiPlugin } from "./http/openapi.js";
@@ -66,6 +69,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     routerOptions: { maxParamLength: 500, ignoreTrailingSlash: true },
   });
   app.addSchema(Problem);
+  await app.register(drainPlugin);
   await app.register(errorsPlugin, { dialects: DIALECTS });
   await app.register(validationPlugin);
   await app.register(bodiesPlugin);
@@ -79,10 +83,17 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       "Authorization",
       "DPoP",
       "Idempotency-Key",
+      "Last-Event-ID",
       "Prefer",
       "X-CSRF-Token",
     ],
-    exposedHeaders: ["Location", "Operation-Location", "Retry-After"],
+    exposedHeaders: [
+      "Location",
+      "Operation-Location",
+      "Retry-After",
+      "Preference-Applied",
+      "Idempotent-Replayed",
+    ],
     credentials: true,
     // OPTIONS of who is no browser is no fault.
     strictPreflight: false,
@@ -90,13 +101,16 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   await app.register(openapiPlugin, { version: deps.version });
   const { access, limits, services } = deps;
   await app.register(sessionPlugin);
-  await app.register(guardPlugin, guardOptions(access, limits, sessionsOf(services, access)));
+  const callers = guardOptions(access, limits, sessionsOf(services, access));
+  await app.register(guardPlugin, callers);
+  await app.register(eventsPlugin, callers);
   await app.register(accessLogPlugin);
   await app.register(rateLimitPlugin, {
     requests: limits.requestsPerPrincipal,
     local: access.localCounters,
     clock: access.clock,
   });
+  await app.register(idempotencyPlugin, services.idempotency);
   await app.register(oauthPlugin, { ...access, limits, people: services.people });
   await app.register(metadataPlugin, access);
   await app.register(healthRoutes, { ready: () => access.ready() });

@@ -44,7 +44,9 @@ export interface Config {
     readonly tokensPerClient: number;
     readonly tokensPerAddress: number;
   };
-  /** Days that audit events are kept. */
+  /** Days that operations are kept after their end; runs, with their steps and logs; and audit events. */
+  readonly operationRetentionDays: number;
+  readonly runRetentionDays: number;
   readonly auditRetentionDays: number;
   /** Days after which a new signing key takes over; 0: never by itself. */
   readonly rotateKeysDays: number;
@@ -83,6 +85,8 @@ const SCHEMA = {
     RATE_LIMIT_FAILURES: { ...quota, default: 120 },
     RATE_LIMIT_TOKENS_PER_CLIENT: { ...quota, default: 600 },
     RATE_LIMIT_TOKENS_PER_ADDRESS: { ...quota, default: 3_000 },
+    OPERATION_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 30 },
+    RUN_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 90 },
     AUDIT_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 365 },
     ROTATE_KEYS_DAYS: { type: "integer", minimum: 0, maximum: 3_650, default: 90 },
     WORKER_CONCURRENCY: { type: "integer", minimum: 1, maximum: 256, default: 8 },
@@ -132,6 +136,8 @@ interface Settings {
   readonly RATE_LIMIT_FAILURES: number;
   readonly RATE_LIMIT_TOKENS_PER_CLIENT: number;
   readonly RATE_LIMIT_TOKENS_PER_ADDRESS: number;
+  readonly OPERATION_RETENTION_DAYS: number;
+  readonly RUN_RETENTION_DAYS: number;
   readonly AUDIT_RETENTION_DAYS: number;
   readonly ROTATE_KEYS_DAYS: number;
   readonly WORKER_CONCURRENCY: number;
@@ -213,6 +219,8 @@ function toConfig(settings: Settings, cwd: string): Config {
       tokensPerClient: settings.RATE_LIMIT_TOKENS_PER_CLIENT,
       tokensPerAddress: settings.RATE_LIMIT_TOKENS_PER_ADDRESS,
     }),
+    operationRetentionDays: settings.OPERATION_RETENTION_DAYS,
+    runRetentionDays: settings.RUN_RETENTION_DAYS,
     auditRetentionDays: settings.AUDIT_RETENTION_DAYS,
     rotateKeysDays: settings.ROTATE_KEYS_DAYS,
     logLevel: settings.LOG_LEVEL,

@@ -2,20 +2,25 @@ import { hostname } from "node:os";
 import { buildConnectors, catalogOf } from "./connectors/registry.js";
 import { AuditEvents } from "./domain/audit/events.js";
 import { Connections } from "./domain/connections/connections.js";
+import { pruneRuns } from "./domain/jobs/retention.js";
 import { Schedules } from "./domain/jobs/schedules.js";
+import { IdempotencyKeys } from "./operations/idempotency.js";
+import { pruneOperations } from "./operations/retention.js";
 import { newId } from "./platform/ids.js";
 import { forbiddenAddresses } from "./reserved.js";
 import type { Runtime } from "./runtime.js";
 import { checkHandler } from "./worker/handlers/connection/check.js";
 import { discoverHandler } from "./worker/handlers/connection/discover.js";
 import { syncHandler } from "./worker/handlers/run/sync.js";
-import { Housekeeping } from "./worker/housekeeping.js";
+import { type Chore, Housekeeping } from "./worker/housekeeping.js";
 import { Runner } from "./worker/runner.js";
 import { Scheduler } from "./worker/scheduler.js";
 
 /** Running work gets this long to end at a stop; then other workers take it over. */
 const GRACE_MS = 20_000;
 
+/** Secrets of answers are kept for ten minutes, and no hour more. */
+const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
 export interface WorkerProcess {
@@ -47,15 +52,23 @@ export async function startWorker(runtime: Runtime): Promise<WorkerProcess> {
   const scheduler = new Scheduler(new Schedules(runtime.db, runtime.ledger, runtime.dispatcher), logger);
   scheduler.start(config.timing.sweepMs);
   const auditEvents = new AuditEvents(prisma);
-  const prune = { name: "audit events", run: () => auditEvents.prune(config.auditRetentionDays) };
-  const housekeeping = new Housekeeping([prune], logger);
+  const chores: Chore[] = [
+    { name: "operations", run: () => pruneOperations(runtime.db, config.operationRetentionDays) },
+    { name: "runs", run: () => pruneRuns(runtime.db, config.runRetentionDays) },
+    { name: "audit events", run: () => auditEvents.prune(config.auditRetentionDays) },
+  ];
+  const housekeeping = new Housekeeping(chores, logger);
   housekeeping.start(HOUR_MS);
+  const idempotencyKeys = new IdempotencyKeys(runtime.db, masterKey);
+  const unsealing = new Housekeeping(
+    [{ name: "idempotency keys", run: () => idempotencyKeys.prune() }],
+    logger,
+  );
+  unsealing.start(MINUTE_MS);
   logger.info({ concurrency: config.workerConcurrency }, "worker ready");
   return {
     stop: async () => {
-      await scheduler.stop();
-      await housekeeping.stop();
-      await runner.stop(GRACE_MS);
+      await Promise.all([scheduler.stop(), housekeeping.stop(), unsealing.stop(), runner.stop(GRACE_MS)]);
       await runtime.dispatcher.stop();
     },
   };

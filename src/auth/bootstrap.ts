@@ -3,6 +3,7 @@ import { type MasterKey, sameBytes } from "../platform/crypto.js";
 import { newId } from "../platform/ids.js";
 import type { PrismaClient, PrismaTransaction } from "../platform/prisma.js";
 import { createClient, hashedSecret } from "./clients.js";
+import { hashesOf } from "./master-keys.js";
 import { ALL_SCOPES } from "./scopes.js";
 
 /** The credentials that the operator set, and how those that are made up are told. */
@@ -109,9 +110,17 @@ async function ensureGivenClient(
   }
   const hashed = hashedSecret(masterKey, given.clientSecret);
   const former = client.secrets[0];
+  const isFormer = ({ hash }: { readonly hash: Uint8Array }): boolean =>
+    former !== undefined && sameBytes(former.hash, hash);
   if (former === undefined) {
     await tx.apiClientSecret.create({ data: { id: secretId, clientId: client.id, ...hashed } });
-  } else if (!sameBytes(former.hash, hashed.hash) || former.expiresAt !== null) {
+  } else if (
+    former.expiresAt === null &&
+    hashesOf(masterKey, "client-secrets", given.clientSecret).some(isFormer)
+  ) {
+    // The same secret; the master key may be another.
+    if (!isFormer(hashed)) await tx.apiClientSecret.update({ where: { id: secretId }, data: hashed });
+  } else {
     await tx.apiClientSecret.update({
       where: { id: secretId },
       data: { ...hashed, createdAt: new Date(), expiresAt: null, lastUsedAt: null },

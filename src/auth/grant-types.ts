@@ -34,10 +34,8 @@ async function runErrand({ records }: IssuingDeps, ctx: GrantContext): Promise<v
   const client = await records.get(ctx.oidc.client.clientId);
   // Deleted since it was authenticated.
   if (client === null) throw new errors.InvalidClientAuth("client not found");
-  const answer = await errand(client).catch((error: unknown) => {
+  ctx.body = await errand(client).catch((error: unknown) => {
     if (!(error instanceof OAuthError)) throw error;
     throw new errors.CustomOIDCProviderError(error.code, error.message, { cause: error });
   });
-  ctx.status = 200;
-  ctx.body = answer ?? "";
 }

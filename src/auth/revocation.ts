@@ -8,6 +8,9 @@ import type { VerifiedToken } from "./verifier.js";
 /** Writes a revocation down, in the transaction that makes it. */
 export type RevocationRecord = (tx: Sql, client: ClientRecord, token: VerifiedToken) => Promise<void>;
 
+/** By some clock a token lives a little longer than by ours: it stays revoked. */
+const GRACE_MS = 60_000;
+
 /**
  * Takes a token back at the wish of a client (RFC 7009): its own, or with `client:write` any of its organization's
  * that a client holds which it may see. Tokens of other organizations are as good as unknown: nothing happens, and
@@ -24,7 +27,8 @@ export async function revokeToken(
     // RFC 7009 section 2.1: the client is told.
     throw new OAuthError("unauthorized_client", "the token is another client's");
   }
-  await denylist.revoke(token.jti, new Date(token.expiresAt), (tx) => record(tx, client, token));
+  const until = new Date(token.expiresAt + GRACE_MS);
+  await denylist.revoke(token.jti, until, (tx) => record(tx, client, token));
 }
 
 /** What a client is allowed over others, as for their administration: none that reaches projects beyond its own. */

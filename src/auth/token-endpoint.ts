@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { TOKEN_GRANT_TYPES } from "./grant-types.js";
 import type { SigningKeys } from "./keys.js";
 import { OAuthError } from "./oauth-error.js";
 import { DeprecationLog } from "./password-grant.js";
@@ -59,10 +60,14 @@ export function createTokenEndpoint(deps: TokenEndpointDeps): TokenEndpoint {
   };
 }
 
+const GRANTED: ReadonlySet<string> = new Set(TOKEN_GRANT_TYPES);
+
 function checkGrant({ grant_type }: TokenParameters): void {
   if (grant_type === undefined) throw new OAuthError("invalid_request", "grant_type is missing");
-  if (grant_type === ERRAND)
+  // The provider knows more of them than are to be had.
+  if (!GRANTED.has(grant_type)) {
     throw new OAuthError("unsupported_grant_type", "unsupported grant_type requested");
+  }
 }
 
 function checkClient({ client_id, client_assertion }: TokenParameters, request: IncomingMessage): void {

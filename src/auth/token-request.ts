@@ -21,8 +21,8 @@ export interface AuthenticatedPerson {
 /** Checks a name and a password; rejects with the domain's failures. */
 export type PasswordCheck = (username: string, password: string) => Promise<AuthenticatedPerson>;
 
-/** What is done for a client once it is authenticated, with what is to be answered; null: an empty answer. */
-export type Errand = (client: ClientRecord) => Promise<object | null>;
+/** What is done for a client once it is authenticated; resolves to what is to be answered. */
+export type Errand = (client: ClientRecord) => Promise<object>;
 
 /** What goes with a request beside its parameters. */
 export interface TokenRequestContext {
@@ -41,6 +41,8 @@ export class TokenRequest extends IncomingMessage {
   readonly context: TokenRequestContext;
   /** The header `DPoP` (RFC 9449 section 5). */
   readonly proof: string | undefined;
+  /** What of the public URL's path comes before ours: part of the addresses that clients know. */
+  readonly baseUrl: string;
   readonly #body: Buffer;
 
   constructor(
@@ -51,6 +53,7 @@ export class TokenRequest extends IncomingMessage {
   ) {
     super(real.socket);
     this.context = context;
+    this.baseUrl = publicUrl.pathname.replace(/\/$/, "");
     const { authorization, dpop } = real.headers;
     this.proof = dpop?.toString();
     this.#body = Buffer.from(encode(parameters));

@@ -1,17 +1,26 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
+import { Type } from "typebox";
 import type { OnAccept } from "../domain/jobs/sync.js";
+import type { KeptAnswer } from "../operations/idempotency.js";
 import { isDone, type Operation } from "../operations/operation.js";
 import { operationHref } from "./core-api/wire.js";
-import { waitAsPreferred } from "./prefer.js";
+import { PreferHeader, waitAsPreferred } from "./prefer.js";
 import type { Services } from "./services.js";
 
-/** Headers that tell where accepted work can be followed. */
-export interface Pointers {
-  readonly location: string;
-  readonly "operation-location": string;
-}
+/** Headers of requests that start work, for the document. */
+export const AcceptHeaders = Type.Object({
+  ...PreferHeader,
+  "idempotency-key": Type.Optional(
+    Type.String({
+      description:
+        "1 to 255 visible ASCII characters: the same request under the same key is done once, and answered alike for 24 hours.",
+      examples: ["8e03978e-40d5-43dd-bc93-6894a57f9324"],
+    }),
+  ),
+});
 
-export function pointersTo(operation: Operation): Pointers {
+/** Headers that tell where accepted work can be followed. */
+export function pointersTo(operation: Operation): Record<string, string> {
   const href = operationHref(operation.id);
   return { location: href, "operation-location": href };
 }
@@ -26,19 +35,47 @@ export async function sayWhenToLook(
   reply.header("retry-after", String(await services.durations.retryAfter(operation)));
 }
 
+/** What a route answers, once work was accepted. */
+export interface AcceptedAnswer {
+  readonly status: 200 | 202;
+  readonly body: object;
+}
+
 /**
- * Starts work and says where to follow it, after as long a wait as the client prefers.
+ * Starts work and says where to follow it, after as long a wait as the client prefers. The route declares
+ * `config: { idempotency: "transaction" }`.
+ * @param answer what the route answers at once; kept for whoever sends the request again under its Idempotency-Key
  * @param start starts it, and calls `onAccept` in the transaction that accepts it
  */
 export async function acceptWork(
   services: Services,
   request: FastifyRequest,
   reply: FastifyReply,
+  answer: (operation: Operation) => AcceptedAnswer,
   start: (onAccept?: OnAccept) => Promise<Operation>,
 ): Promise<Operation> {
-  const accepted = await start();
+  const hold = request.idempotency?.inTransaction === true ? request.idempotency : null;
+  const keep: OnAccept = async (tx, operation) =>
+    hold?.keep(tx, await keptAnswer(services, operation, answer));
+  const accepted = await start(hold === null ? undefined : keep).catch(async (error: unknown) => {
+    throw hold === null ? error : await hold.explain(error);
+  });
   const operation = await waitAsPreferred(services.waiters, request, reply, accepted);
   reply.headers(pointersTo(operation));
   await sayWhenToLook(services, reply, operation);
   return operation;
+}
+
+async function keptAnswer(
+  services: Services,
+  operation: Operation,
+  answer: (operation: Operation) => AcceptedAnswer,
+): Promise<KeptAnswer> {
+  const { status, body } = answer(operation);
+  const headers = {
+    ...pointersTo(operation),
+    "retry-after": String(await services.durations.retryAfter(operation)),
+    "content-type": "application/json; charset=utf-8",
+  };
+  return { status, headers, body: JSON.stringify(body) };
 }

@@ -62,10 +62,12 @@ export const guardPlugin = fp<CallerDeps>(
     app.addHook("onError", async (request, _reply, error) => {
       if (request.authenticated !== null && isRefusal(error)) noteRefusal(deps, request, error);
     });
-    app.addHook("preValidation", async (request, reply) => {
-      if (request.authenticated !== null || isOpen(request)) return;
-      const refusal = missingScope(request, reply, await callers.authenticateByBody(request, reply));
-      if (refusal !== undefined) throw refusal;
+    app.addHook("preValidation", (request, reply, done) => {
+      if (request.authenticated !== null || isOpen(request)) return done();
+      callers.authenticateByBody(request, reply).then(
+        (found) => done(missingScope(request, reply, found)),
+        (error: Error) => done(error),
+      );
     });
   },
   { name: "guard", fastify: "5.x" },

@@ -35,11 +35,14 @@ export const healthRoutes: FastifyPluginAsyncTypebox<HealthOptions> = async (app
       schema: {
         operationId: "getReadiness",
         summary: "Whether the process can answer requests",
+        description:
+          "503 also while it is about to stop: what has begun is finished, send the rest elsewhere.",
         tags: ["health"],
         response: { 200: Ok, 503: problems()[503] },
       },
     },
     async () => {
+      if (app.drain.draining) throw new AppError("unavailable", "draining: this process is about to stop");
       await ready().catch((cause: unknown) => {
         throw new AppError("unavailable", "not ready: the database cannot be asked", { cause });
       });

@@ -75,11 +75,12 @@ export function addRevocation(scope: FastifyInstance, deps: PresentedTokenDeps):
 }
 
 function revoke(deps: PresentedTokenDeps, request: OAuthRequest) {
-  return async (client: ClientRecord): Promise<null> => {
+  return async (client: ClientRecord): Promise<object> => {
     const token = await present(deps, request);
     // Section 2.2: for a token that is worth nothing there is nothing to do.
     if (token !== null) await revokeToken(deps, client, token, recordOf(request));
-    return null;
+    // Section 2.2 ignores the body; clients there are that read nothing but JSON.
+    return {};
   };
 }
 

@@ -206,10 +206,7 @@ export const REVOCATION_SCHEMA = {
   security: [],
   body: bodyOf(PresentedTokenBody, PRESENTED_EXAMPLE),
   response: {
-    200: {
-      description: "It is worth nothing now, or never was. There is no body.",
-      content: { "text/plain": { schema: Type.String({ maxLength: 0 }) } },
-    },
+    200: answer("It is worth nothing now, or never was.", Type.Object({}), {}),
     400: failure("The request is malformed, or the token is another client's.", "unauthorized_client"),
     ...FAILURES,
   },

@@ -20,6 +20,7 @@ import type { Runs } from "../domain/runs/runs.js";
 import type { Durations } from "../operations/durations.js";
 import type { Ledger } from "../operations/ledger.js";
 import type { Waiters } from "../operations/waiters.js";
+import type { Idempotency } from "./idempotency.js";
 import type { BrowserSettings } from "./session-auth.js";
 
 /** What routes may call. */
@@ -37,6 +38,7 @@ export interface Services {
   readonly ledger: Ledger;
   readonly waiters: Waiters;
   readonly durations: Durations;
+  readonly idempotency: Idempotency;
   readonly auditEvents: AuditEvents;
   readonly organizations: Organizations;
   readonly users: Users;

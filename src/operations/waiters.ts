@@ -50,6 +50,11 @@ export class Waiters {
     this.#unsubscribe = onChange(signals, (id, change) => this.#hear(id, change === "ended"));
   }
 
+  /** How many wait now. */
+  get count(): number {
+    return this.#count;
+  }
+
   /** Whether there is no room for somebody who could go without waiting. */
   get isFull(): boolean {
     return this.#closed || this.#count >= CAPACITY;

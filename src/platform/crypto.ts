@@ -16,7 +16,8 @@ export type KeyPurpose =
   | "operation-payloads"
   | "sessions"
   | "bootstrap"
-  | "api-keys";
+  | "api-keys"
+  | "idempotency-answers";
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;

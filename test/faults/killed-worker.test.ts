@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { queueBackends } from "../support/backends.js";
 import { endAllProcesses } from "../support/processes.js";
 import { type FaultBench, openFaultBench, ROUTES } from "./bench.js";
@@ -7,6 +7,9 @@ import { signalInTheMidst } from "./midst.js";
 
 /** From the kill to the end of the operations, with the timing that users get. */
 const PROMISED_MS = 15_000;
+
+// On a machine that is busy with other things too.
+vi.setConfig({ testTimeout: 120_000 });
 
 describe.each(await queueBackends())("on $name: when a worker is killed", (backend) => {
   let bench: FaultBench;

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { queueBackends } from "../support/backends.js";
 import { endAllProcesses, type TestProcess } from "../support/processes.js";
 import { until } from "../support/until.js";
@@ -11,6 +11,9 @@ const HASTY = { GATEHOUSE_LEASE_MS: "1500", GATEHOUSE_HEARTBEAT_MS: "300", GATEH
 /** Does not notice by itself, for as long as a test takes: only what it writes to can refuse it. */
 const DEAF = { GATEHOUSE_LEASE_MS: "600000", GATEHOUSE_HEARTBEAT_MS: "300000" };
 const NOTICED = "another attempt has taken over";
+
+// On a machine that is busy with other things too.
+vi.setConfig({ testTimeout: 120_000 });
 
 describe.each(await queueBackends())("on $name: a worker that was stopped past its lease", (backend) => {
   let bench: FaultBench;

@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
-import { lifeOf } from "../../src/embedded/processes.js";
 import { until } from "./until.js";
 
 const MAIN = resolve(import.meta.dirname, "../../dist/main.js");
@@ -114,11 +113,6 @@ function toEntry(line: string): LogEntry[] {
   } catch {
     return [];
   }
-}
-
-/** Whether a process of this id lives; one that only waits for its parent does not. */
-export function isAlive(pid: number): boolean {
-  return lifeOf(pid) !== undefined;
 }
 
 /** A port of the loopback address that nobody listens on now. */

@@ -66,6 +66,19 @@ describe("private_key_jwt (RFC 7523)", () => {
     }
   });
 
+  test("knows its own address where the public URL has a path", async () => {
+    const below = await fleet.open({ env: { PUBLIC_URL: `${PUBLIC_URL}/gatehouse` } });
+    for (const [aud, status] of [
+      [`${PUBLIC_URL}/gatehouse`, 200],
+      [`${PUBLIC_URL}/gatehouse/oauth/token`, 200],
+      [`${PUBLIC_URL}/oauth/token`, 401],
+    ] as const) {
+      const reply = await ask(await assertion(client.clientId, pair, { aud }), {}, below);
+      expect([aud, reply.status]).toEqual([aud, status]);
+    }
+    await below.close();
+  });
+
   test("works beside a secret, where the client has one, and a secret beside it", async () => {
     const both = await newKeyClient(pair, { secret: true });
     expect((await ask(await assertion(both.clientId, pair))).status).toBe(200);

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CreatedClient } from "../../src/auth/clients.js";
 
-import { ALL_SCOPES } from "../../src/auth/scopes.js";
 import {
+  adminOf,
   type Fleet,
   type Instance,
   lasts,
@@ -59,30 +59,30 @@ describe("the token of a person ends in every process within a second", () => {
 
   test("of a change of the password", async () => {
     const { id, token } = await signIn();
-    await api.services.users.resetPassword(principal(), id, "another horse battery staple");
+    await api.services.users.resetPassword(adminOf(fleet), id, "another horse battery staple");
     await expectEnd(token, (status) => status === 200);
   });
 
   test("of a narrower role", async () => {
     const { id, token } = await signIn();
-    await api.services.users.update(principal(), id, { role: "viewer" });
+    await api.services.users.update(adminOf(fleet), id, { role: "viewer" });
     await expectEnd(token, (status) => status === 200);
   });
 
   test("of being deleted", async () => {
     const { id, token } = await signIn();
-    await api.services.users.delete(principal(), id);
+    await api.services.users.delete(adminOf(fleet), id);
     await expectEnd(token, (status) => status === 200);
   });
 
   test("of its client's being disabled, or losing scopes", async () => {
     const former = client;
     const { token } = await signIn();
-    await api.services.clients.update(principal(), former.clientId, { scopes: ["job:read"] });
+    await api.services.clients.update(adminOf(fleet), former.clientId, { scopes: ["job:read"] });
     await expectEnd(token, (status) => status === 200);
     client = await fleet.newClient({ grantTypes: ["password"] });
     const second = await signIn();
-    await api.services.clients.disable(principal(), client.clientId);
+    await api.services.clients.disable(adminOf(fleet), client.clientId);
     await expectEnd(second.token, (status) => status === 200);
     client = await fleet.newClient({ grantTypes: ["password"] });
   });
@@ -93,16 +93,7 @@ describe("the token of a person ends in every process within a second", () => {
     client = await fleet.newClient({ grantTypes: ["password"], organizationId });
     const { token } = await signIn({ organizationId });
     client = former;
-    await api.services.organizations.disable(principal(), organizationId);
+    await api.services.organizations.disable(adminOf(fleet), organizationId);
     await expectEnd(token, (status) => status === 200);
   });
 });
-
-/** The administrator, as the services see it. */
-function principal() {
-  return {
-    ...{ kind: "client" as const, id: fleet.admin.clientId, name: "administrator" },
-    ...{ organizationId: fleet.organizationId, projects: "all" as const, scopes: new Set(ALL_SCOPES) },
-    origin: { address: null, requestId: null },
-  };
-}

@@ -5,7 +5,8 @@ import { buildServices, limitsOf } from "../../src/api.js";
 import { buildApp } from "../../src/app.js";
 import { type CreatedClient, createClient, type NewClient } from "../../src/auth/clients.js";
 import { openMasterKey } from "../../src/auth/master-keys.js";
-import { TENANT_SCOPES } from "../../src/auth/scopes.js";
+import type { Principal } from "../../src/auth/principal.js";
+import { ALL_SCOPES, TENANT_SCOPES } from "../../src/auth/scopes.js";
 import { loadConfig } from "../../src/config.js";
 import { hashPassword } from "../../src/domain/people/passwords.js";
 import type { Services } from "../../src/http/services.js";
@@ -111,9 +112,9 @@ const lostSignals: Signals = {
   close: async () => {},
 };
 
-export async function openFleet(): Promise<Fleet> {
+export async function openFleet(options: { readonly masterKey?: string } = {}): Promise<Fleet> {
   const database = await createDatabase();
-  const material = MasterKey.generate();
+  const material = options.masterKey ?? MasterKey.generate();
   const masterKey = new MasterKey(material);
   const admin = { clientId: "administrator", clientSecret: "the secret of the tests' administrator" };
   const settings = {
@@ -138,8 +139,8 @@ export async function openFleet(): Promise<Fleet> {
     );
   return {
     ...{ database, prisma, masterKey, organizationId, projectId, admin, newClient },
-    async open(options = {}) {
-      const instance = await openInstance({ ...settings, ...options.env }, database.url, options);
+    async open(opening = {}) {
+      const instance = await openInstance({ ...settings, ...opening.env }, database.url, opening);
       instances.add(instance);
       const close = async (): Promise<void> => {
         if (instances.delete(instance)) await instance.close();
@@ -256,6 +257,14 @@ function addProbes(app: FastifyInstance): void {
     }));
   }
   app.post("/probe", { config: { scopes: ["job:write"] }, schema: { hide: true } }, async () => ({}));
+}
+
+/** The administrator of a fleet, as the services see it. */
+export function adminOf({ admin, organizationId }: Fleet): Principal {
+  return {
+    ...{ kind: "client", id: admin.clientId, name: "administrator", organizationId },
+    ...{ projects: "all", scopes: new Set(ALL_SCOPES), origin: { address: null, requestId: null } },
+  };
 }
 
 /** The claims of a token, unverified. */

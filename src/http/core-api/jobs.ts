@@ -2,10 +2,11 @@ import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
 import { invalid, notFound } from "../../platform/errors.js";
 import { parseId } from "../../platform/ids.js";
-import { acceptWork } from "../accepted.js";
+import { AcceptHeaders, acceptWork } from "../accepted.js";
 import { DEFAULT_LIMIT, decodeCursor, ID_POSITION, PageQuery, page } from "../pagination.js";
 import { problems, ref, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
+import { acceptedAnswer } from "./operations-commands.js";
 import { JobWire, OperationWire, RunWire, toJobWire, toOperationWire, toRunWire } from "./wire.js";
 
 const Id = Type.Object({ id: Uuid });
@@ -89,19 +90,20 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
   app.post(
     "/jobs/:id/sync",
     {
-      config: { scopes: ["job:write"] },
+      config: { scopes: ["job:write"], idempotency: "transaction" },
       schema: {
         operationId: "syncJob",
         summary: "Start a run",
         description: "Answers at once; poll the operation that `Location` names.",
         tags: ["jobs"],
         params: Id,
+        headers: AcceptHeaders,
         response: { 202: ref(OperationWire), ...problems(409) },
       },
     },
     async (request, reply) => {
       const { principal, params } = request;
-      const operation = await acceptWork(services, request, reply, (onAccept) =>
+      const operation = await acceptWork(services, request, reply, acceptedAnswer, (onAccept) =>
         services.syncs.start(principal, idOf(params.id), onAccept),
       );
       return reply.code(202).send(toOperationWire(operation));

@@ -5,7 +5,7 @@ import { invalid, notFound } from "../../platform/errors.js";
 import { parseId } from "../../platform/ids.js";
 import { sayWhenToLook } from "../accepted.js";
 import { DEFAULT_LIMIT, decodeCursor, ID_POSITION, PageQuery, page } from "../pagination.js";
-import { waitAsPreferred } from "../prefer.js";
+import { PreferHeader, waitAsPreferred } from "../prefer.js";
 import { problems, ref, Timestamp, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import { operationIdOf } from "./operations-commands.js";
@@ -37,6 +37,7 @@ export const operationRoutes: FastifyPluginAsyncTypebox<{ services: Services }> 
           "Poll it until `done`; `Retry-After` says when a look is worth while. With `Prefer: wait=N` (at most 60 s) the answer comes when it is done, or after that time with its present state.",
         tags: ["operations"],
         params: Type.Object({ id: Uuid }),
+        headers: Type.Object(PreferHeader),
         response: { 200: ref(OperationWire), ...problems() },
       },
     },

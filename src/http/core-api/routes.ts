@@ -8,6 +8,7 @@ import { jobRunRoutes } from "./job-runs.js";
 import { jobRoutes } from "./jobs.js";
 import { operationRoutes } from "./operations.js";
 import { operationCommandRoutes } from "./operations-commands.js";
+import { operationEventRoutes } from "./operations-events.js";
 import { OrganizationWire, organizationRoutes } from "./organizations.js";
 import { ProjectWire, projectRoutes } from "./projects.js";
 import { ResourceServerWire, resourceServerRoutes } from "./resource-servers.js";
@@ -23,6 +24,7 @@ export async function coreApi(app: FastifyInstance, { services }: { services: Se
   for (const schema of [ProjectWire, OrganizationWire, UserWire]) app.addSchema(schema);
   await app.register(operationRoutes, { services });
   await app.register(operationCommandRoutes, { services });
+  await app.register(operationEventRoutes, { services });
   await app.register(jobRoutes, { services });
   await app.register(jobRunRoutes, { services });
   await app.register(auditEventRoutes, { services });

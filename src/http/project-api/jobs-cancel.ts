@@ -1,8 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
-import { acceptWork } from "../accepted.js";
+import { AppError } from "../../platform/errors.js";
+import { AcceptHeaders, acceptWork } from "../accepted.js";
 import type { Services } from "../services.js";
-import { STARTED } from "./jobs.js";
+import { STARTED, startedAnswer } from "./jobs.js";
 import { ItemParams, numberOf } from "./params.js";
 import { envelope, projectFailures } from "./wire.js";
 
@@ -17,10 +18,8 @@ export const jobCancelRoutes: FastifyPluginAsyncTypebox<{ services: Services }> 
   ] as const) {
     app.route({
       method,
-      // Else Fastify makes a HEAD route that cancels, too.
-      exposeHeadRoute: false,
       url: "/jobs/:id/cancel",
-      config: { scopes: ["operation:write"] },
+      config: { scopes: ["operation:write"], idempotency: "transaction" },
       schema: {
         operationId,
         summary: "Cancel the job's run",
@@ -28,13 +27,19 @@ export const jobCancelRoutes: FastifyPluginAsyncTypebox<{ services: Services }> 
           "What the run has written so far is never seen: the destination keeps what it had. 409 where no run is active.",
         tags: ["jobs"],
         params: ItemParams,
+        headers: AcceptHeaders,
         response: { 200: envelope(Type.Null(), STARTED), ...projectFailures(409) },
       },
       handler: async (request, reply) => {
         const { principal, params } = request;
+        // Fastify makes a HEAD route of every GET: nobody who sends that means to cancel.
+        if (request.method === "HEAD") {
+          reply.header("allow", "GET, POST");
+          throw new AppError("method_not_allowed", "HEAD cancels nothing: send POST");
+        }
         const project = await services.projects.find(principal, params.projectid);
         const job = await services.jobs.get(project, numberOf(params.id, "job"));
-        await acceptWork(services, request, reply, (onAccept) =>
+        await acceptWork(services, request, reply, startedAnswer, (onAccept) =>
           services.cancellations.cancelRun(principal, job, onAccept),
         );
         return null;

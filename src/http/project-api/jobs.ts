@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { type Static, Type } from "typebox";
 import type { PipelineInput } from "../../domain/jobs/jobs.js";
-import { acceptWork } from "../accepted.js";
+import { type AcceptedAnswer, AcceptHeaders, acceptWork } from "../accepted.js";
 import { PageQuery } from "../pagination.js";
 import { ref } from "../schemas/common.js";
 import type { Services } from "../services.js";
@@ -55,6 +55,12 @@ export const STARTED = {
     "Retry-After": { type: "string", description: "Seconds." },
   },
 };
+
+/** What is answered where work was accepted: nothing but the envelope, as in the text. */
+export const startedAnswer = (): AcceptedAnswer => ({
+  status: 200,
+  body: { success: true, message: "success", data: null },
+});
 
 function toPipeline(body: Static<typeof JobBody>, activeBefore: boolean): PipelineInput {
   const { value } = parseJsonField(body.streams_config, "/streams_config");
@@ -196,13 +202,14 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
   app.post(
     "/jobs/:id/sync",
     {
-      config: { scopes: ["job:write"] },
+      config: { scopes: ["job:write"], idempotency: "transaction" },
       schema: {
         operationId: "syncProjectJob",
         summary: "Start a run",
         description: "`Operation-Location` names the operation to poll; 409 names the one that runs already.",
         tags,
         params: ItemParams,
+        headers: AcceptHeaders,
         response: { 200: envelope(Type.Null(), STARTED), ...projectFailures(409) },
       },
     },
@@ -210,7 +217,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
       const { principal, params } = request;
       const project = await services.projects.find(principal, params.projectid);
       const job = await services.jobs.get(project, numberOf(params.id, "job"));
-      await acceptWork(services, request, reply, (onAccept) =>
+      await acceptWork(services, request, reply, startedAnswer, (onAccept) =>
         services.syncs.start(principal, job.id, onAccept),
       );
       return null;

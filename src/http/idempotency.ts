@@ -1,0 +1,152 @@
+import { createHash } from "node:crypto";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import fp from "fastify-plugin";
+import type { Found, IdempotencyKeys, KeptAnswer, Repeatable } from "../operations/idempotency.js";
+import { sameBytes } from "../platform/crypto.js";
+import { AppError, conflict, invalid } from "../platform/errors.js";
+import { newId } from "../platform/ids.js";
+import type { Sql } from "../platform/sql.js";
+import { repeat, toKeptAnswer } from "./idempotency-answer.js";
+import { faultOfValue } from "./json.js";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** The route keeps its answer in the transaction of its effect (`acceptWork`). */
+    idempotency?: "transaction";
+  }
+  interface FastifyRequest {
+    /** The hold on the request's Idempotency-Key; null: it has none. */
+    idempotency: KeyHold | null;
+  }
+}
+
+export interface Idempotency {
+  readonly keys: IdempotencyKeys;
+  /**
+   * Keyed hashes of a text, which may hold a password: under the present master key first, then under those that
+   * are still accepted.
+   */
+  readonly hashesOf: (content: string) => readonly Uint8Array[];
+}
+
+/** 1 to 255 visible characters: an UUID, mostly. */
+const KEY = /^[\x21-\x7e]{1,255}$/;
+const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
+/** A request's hold on its key. */
+export class KeyHold {
+  /** Whether the route itself keeps the answer, with its effect. */
+  readonly inTransaction: boolean;
+  readonly #keys: IdempotencyKeys;
+  readonly #request: Repeatable;
+  readonly #claim = newId();
+
+  constructor(keys: IdempotencyKeys, request: Repeatable, inTransaction: boolean) {
+    this.#keys = keys;
+    this.#request = request;
+    this.inTransaction = inTransaction;
+  }
+
+  claim(): Promise<boolean> {
+    return this.#keys.claim(this.#request, this.#claim);
+  }
+
+  /** Keeps the answer together with the effect. Throws, and so takes the effect back, where another was first. */
+  async keep(tx: Sql, answer: KeptAnswer): Promise<void> {
+    if (!(await this.#keys.keep(tx, this.#request, this.#claim, answer))) throw inFlight();
+  }
+
+  /** What to throw where the effect could not be: perhaps because it is there, by the same request. */
+  async explain(error: unknown): Promise<unknown> {
+    return (await this.#keys.find(this.#request.id)) === null ? error : inFlight();
+  }
+
+  /** The end of a request that claimed its key: failures have changed nothing, and free it. */
+  async settle(reply: FastifyReply, payload: unknown): Promise<void> {
+    const { id } = this.#request;
+    if (reply.statusCode >= 400) await this.#keys.release(id, this.#claim);
+    else await this.#keys.settle(id, this.#claim, toKeptAnswer(reply, payload));
+  }
+}
+
+/**
+ * `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07) on everything that changes something: who sends
+ * the same request under the same key within 24 hours gets the first answer again, with `Idempotent-Replayed: true`,
+ * and nothing is done; another query or body is 422; a request whose first is still in flight is 409 with
+ * `Retry-After`. Keys are a principal's own, per method and path. Failures are not kept: they have changed nothing.
+ *
+ * What is guaranteed:
+ * - Routes that accept operations (sync, cancel, retry) keep the answer in the transaction that accepts: exactly
+ *   once, whatever dies when.
+ * - All others take the key before, and keep the answer after their own transaction: once at most at a time, and
+ *   once altogether unless the process (or its database) dies between the two. Then the key is free again after two
+ *   minutes, and the same request is done again, by the rules of the route: a name that is taken is a 409, what was
+ *   deleted a 404.
+ * - An answer that holds a secret is repeated in full for ten minutes, kept encrypted; later without the secret.
+ */
+export const idempotencyPlugin = fp<Idempotency>(
+  async (app: FastifyInstance, { keys, hashesOf }: Idempotency) => {
+    app.decorateRequest("idempotency", null);
+    app.addHook("preHandler", async (request, reply) => {
+      const key = request.headers["idempotency-key"];
+      if (key === undefined || request.authenticated === null || SAFE_METHODS.has(request.method)) return;
+      const asked = describe(request, String(key));
+      const hashes = hashesOf(asked.content);
+      const [requestHash = new Uint8Array()] = hashes;
+      const inTransaction = request.routeOptions.config.idempotency === "transaction";
+      const hold = new KeyHold(keys, { ...asked, requestHash }, inTransaction);
+      const found = await keys.find(asked.id);
+      if (found !== null) return replay(reply, found, hashes);
+      if (!inTransaction && !(await hold.claim())) throw inFlight();
+      request.idempotency = hold;
+    });
+    app.addHook("onSend", async (request, reply, payload) => {
+      const hold = request.idempotency;
+      request.idempotency = null;
+      if (hold === null || hold.inTransaction) return payload;
+      await hold.settle(reply, payload).catch((error: unknown) => {
+        request.log.warn({ err: error }, "the answer to an idempotent request could not be kept");
+      });
+      return payload;
+    });
+  },
+  { name: "idempotency", dependencies: ["guard"] },
+);
+
+/** What makes a request the same as an earlier one. Throws an invalid request where it cannot be told. */
+function describe(request: FastifyRequest, key: string) {
+  if (!KEY.test(key)) {
+    const message = "must be 1 to 255 visible ASCII characters";
+    throw invalid(`Idempotency-Key ${message}`, [{ path: "/headers/idempotency-key", message }]);
+  }
+  const fault = faultOfValue(request.body, "");
+  if (fault !== null) throw invalid(`${fault.path} ${fault.message}`, [fault]);
+  const { method, principal } = request;
+  const path = request.url.split("?", 1)[0] ?? "/";
+  const scope = [principal.kind, principal.id, method, path, key];
+  return {
+    ...{ method, path },
+    id: createHash("sha256").update(JSON.stringify(scope)).digest(),
+    content: JSON.stringify([request.query, request.body ?? null], inOrder),
+  };
+}
+
+/** Members in the order of their names: the order in which they were sent says nothing. */
+function inOrder(_name: string, value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function replay(reply: FastifyReply, found: Found, hashes: readonly Uint8Array[]): FastifyReply {
+  if (!hashes.some((hash) => sameBytes(hash, found.requestHash))) {
+    throw new AppError("unprocessable", "this Idempotency-Key was used for another request: take a new one");
+  }
+  if (found.answer === null) throw inFlight();
+  return repeat(reply, found.answer);
+}
+
+function inFlight(): AppError {
+  return conflict("a request with this Idempotency-Key is in flight, or was just answered: send it again", {
+    retryAfter: 1,
+  });
+}

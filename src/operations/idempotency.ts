@@ -1,0 +1,162 @@
+import type { MasterKey } from "../platform/crypto.js";
+import type { Database, Sql } from "../platform/sql.js";
+
+/** A request that may come again. */
+export interface Repeatable {
+  /** Hash of the principal, the method, the path and the key. */
+  readonly id: Uint8Array;
+  /** Hash of the query and the body. */
+  readonly requestHash: Uint8Array;
+  readonly method: string;
+  readonly path: string;
+}
+
+/** An answer as it is repeated. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Null: it has none, or one that is too large to be kept. */
+  readonly body: string | null;
+}
+
+/** An answer as it is kept. */
+export interface KeptAnswer extends Answer {
+  /** The body with its secrets, where it has any: kept encrypted, and for minutes alone. */
+  readonly secretBody?: string | null;
+}
+
+/** What is known of a request's key. */
+export interface Found {
+  readonly requestHash: Uint8Array;
+  /** Null: in flight. */
+  readonly answer: Answer | null;
+}
+
+const KEPT = "interval '24 hours'";
+/** Longer than any request takes: a claim older than this is of a process that has died. */
+const IN_FLIGHT = "interval '2 minutes'";
+const SECRET_KEPT = "interval '10 minutes'";
+const BATCH = 5_000;
+
+const FIND = {
+  name: "idempotency_find",
+  text: `SELECT request_hash AS "requestHash", status, headers, body,
+           CASE WHEN sealed_until > clock_timestamp() THEN sealed_body END AS "sealedBody"
+         FROM idempotency_keys
+         WHERE id = $1 AND expires_at > clock_timestamp()
+           AND (status IS NOT NULL OR locked_until > clock_timestamp())`,
+};
+
+/** Takes the key where nobody has it, or nobody any more. */
+const CLAIM = {
+  name: "idempotency_claim",
+  text: `INSERT INTO idempotency_keys AS k (id, claim, request_hash, method, path, locked_until, expires_at)
+         VALUES ($1, $2, $3, $4, $5, clock_timestamp() + ${IN_FLIGHT}, clock_timestamp() + ${KEPT})
+         ON CONFLICT (id) DO UPDATE
+         SET claim = excluded.claim, request_hash = excluded.request_hash, status = NULL, headers = '{}', body = NULL,
+             sealed_body = NULL, sealed_until = NULL, locked_until = excluded.locked_until,
+             created_at = clock_timestamp(), expires_at = excluded.expires_at
+         WHERE k.expires_at <= clock_timestamp() OR k.status IS NULL AND k.locked_until <= clock_timestamp()`,
+};
+
+const SETTLE = {
+  name: "idempotency_settle",
+  text: `UPDATE idempotency_keys SET status = $3, headers = $4, body = $5, sealed_body = $6::bytea,
+           sealed_until = CASE WHEN $6::bytea IS NOT NULL THEN clock_timestamp() + ${SECRET_KEPT} END
+         WHERE id = $1 AND claim = $2 AND status IS NULL`,
+};
+
+const RELEASE = {
+  name: "idempotency_release",
+  text: "DELETE FROM idempotency_keys WHERE id = $1 AND claim = $2 AND status IS NULL",
+};
+
+const UNSEAL = `UPDATE idempotency_keys SET sealed_body = NULL, sealed_until = NULL WHERE id IN
+  (SELECT id FROM idempotency_keys WHERE sealed_until <= clock_timestamp() LIMIT ${BATCH})`;
+const PRUNE = `DELETE FROM idempotency_keys WHERE id IN
+  (SELECT id FROM idempotency_keys WHERE expires_at <= clock_timestamp() LIMIT ${BATCH})`;
+
+interface Row {
+  readonly requestHash: Uint8Array;
+  readonly status: number | null;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string | null;
+  readonly sealedBody: Uint8Array | null;
+}
+
+/** The memory of requests that came with an Idempotency-Key, in PostgreSQL: one for all processes. */
+export class IdempotencyKeys {
+  readonly #db: Database;
+  readonly #masterKey: MasterKey;
+
+  constructor(db: Database, masterKey: MasterKey) {
+    this.#db = db;
+    this.#masterKey = masterKey;
+  }
+
+  /** What is known of a key; null where nobody has it. */
+  async find(id: Uint8Array): Promise<Found | null> {
+    const [row] = await this.#db.rows<Row>(FIND, [id]);
+    if (row === undefined) return null;
+    const { requestHash, status, headers } = row;
+    return { requestHash, answer: status === null ? null : { status, headers, body: this.#bodyOf(id, row) } };
+  }
+
+  #bodyOf(id: Uint8Array, { body, sealedBody }: Row): string | null {
+    if (sealedBody === null) return body;
+    return this.#masterKey.decrypt("idempotency-answers", contextOf(id), sealedBody).toString();
+  }
+
+  /**
+   * Takes the key for a request; false where another has it. The request ends with `settle` or `release`; where its
+   * process dies before, the key is free again after two minutes.
+   * @param claim names this taking of the key
+   */
+  async claim(request: Repeatable, claim: string): Promise<boolean> {
+    return (await this.#take(this.#db, request, claim)) === 1;
+  }
+
+  /**
+   * Takes the key and keeps the answer within the transaction of the effect: they stand there together or not at
+   * all. False where another request has the key: then the effect must not be.
+   */
+  async keep(tx: Sql, request: Repeatable, claim: string, answer: KeptAnswer): Promise<boolean> {
+    if ((await this.#take(tx, request, claim)) === 0) return false;
+    await this.#settle(tx, request.id, claim, answer);
+    return true;
+  }
+
+  async settle(id: Uint8Array, claim: string, answer: KeptAnswer): Promise<void> {
+    await this.#settle(this.#db, id, claim, answer);
+  }
+
+  /** Gives the key back: the request has changed nothing. */
+  async release(id: Uint8Array, claim: string): Promise<void> {
+    await this.#db.run(RELEASE, [id, claim]);
+  }
+
+  #take(sql: Sql, { id, requestHash, method, path }: Repeatable, claim: string): Promise<number> {
+    return sql.run(CLAIM, [id, claim, requestHash, method, path]);
+  }
+
+  async #settle(sql: Sql, id: Uint8Array, claim: string, answer: KeptAnswer): Promise<void> {
+    const { status, headers, body, secretBody = null } = answer;
+    const sealed =
+      secretBody === null ? null : this.#masterKey.encrypt("idempotency-answers", contextOf(id), secretBody);
+    await sql.run(SETTLE, [id, claim, status, JSON.stringify(headers), body, sealed]);
+  }
+
+  /** Removes what has expired, secrets first, in batches; says how much. */
+  async prune(): Promise<number> {
+    let removed = 0;
+    for (const statement of [UNSEAL, PRUNE]) {
+      for (let batch = BATCH; batch === BATCH; removed += batch) batch = await this.#db.run(statement);
+    }
+    return removed;
+  }
+}
+
+/** A ciphertext that is moved to another row does not open. */
+function contextOf(id: Uint8Array): string {
+  return Buffer.from(id).toString("hex");
+}

@@ -1,0 +1,143 @@
+import Fastify from "fastify";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { waitAsPreferred } from "../../../src/http/prefer.js";
+import { Durations } from "../../../src/operations/durations.js";
+import { isDone } from "../../../src/operations/operation.js";
+import { Waiters } from "../../../src/operations/waiters.js";
+import { until } from "../../support/until.js";
+import { type OperationsBench, openOperations } from "./support.js";
+
+let bench: OperationsBench;
+beforeAll(async () => {
+  bench = await openOperations();
+});
+afterAll(() => bench.close());
+
+const prefer = (value: string) => ({ headers: { prefer: value } });
+
+test("Prefer: wait answers a poll as soon as the operation is done", async () => {
+  const job = await bench.slowJob();
+  const release = await bench.hold();
+  const { id } = (await bench.sync(job)).body;
+  const [waiting, other] = [
+    bench.read(id, prefer("respond-async, Wait=50")),
+    bench.read(id, prefer("wait=50")),
+  ];
+  await bench.atTable(id);
+  await release();
+  const answers = await Promise.all([waiting, other]);
+  for (const answer of answers) {
+    expect(answer.status).toBe(200);
+    expect(answer.headers["preference-applied"]).toBe("wait=50");
+    expect(answer.headers["retry-after"]).toBeUndefined();
+    expect(answer.body).toMatchObject({ id, status: "succeeded", done: true, progress: { secondsLeft: 0 } });
+  }
+});
+
+test("where time is up the present state is answered, with when to look again", async () => {
+  const job = await bench.slowJob();
+  const release = await bench.hold();
+  const begun = performance.now();
+  const answer = await bench.sync(job, prefer("wait=1"));
+  expect(performance.now() - begun).toBeGreaterThan(990);
+  expect(answer.status).toBe(202);
+  expect(answer.headers).toMatchObject({
+    "preference-applied": "wait=1",
+    location: `/api/v1/operations/${answer.body.id}`,
+    "retry-after": expect.stringMatching(/^\d+$/),
+  });
+  expect(answer.body.done).toBe(false);
+  expect((await bench.read(answer.body.id, prefer("wait=0"))).headers["preference-applied"]).toBe("wait=0");
+  await release();
+  await bench.gatehouse.waitDone(answer.body.id);
+});
+
+test("every 202 heeds it: a sync is answered with its end", async () => {
+  const job = await bench.quickJob();
+  const answer = await bench.sync(job, prefer('wait="30"'));
+  expect(answer.status).toBe(202);
+  expect(answer.body).toMatchObject({ status: "succeeded", done: true });
+  const again = await bench.api.call("POST", `/jobs/${job.number}/sync`, prefer("wait=30"));
+  expect(again.text).toBe('{"success":true,"message":"success","data":null}');
+  expect(again.headers["preference-applied"]).toBe("wait=30");
+  const href = String(again.headers["location"]);
+  expect((await bench.gatehouse.call<{ done: boolean }>("GET", href)).body.done).toBe(true);
+});
+
+test.each(["wait=-1", "wait=soon", "wait", "return=minimal", ""])(
+  "%j is no wait: it is answered at once",
+  async (value) => {
+    const { id } = (await bench.sync(await bench.quickJob())).body;
+    const answer = await bench.read(id, prefer(value));
+    expect(answer.status).toBe(200);
+    expect(answer.headers["preference-applied"]).toBeUndefined();
+    await bench.gatehouse.waitDone(id);
+  },
+);
+
+test("more than a minute is cut to a minute, and said", async () => {
+  const { id } = (await bench.sync(await bench.quickJob())).body;
+  await bench.gatehouse.waitDone(id);
+  expect((await bench.read(id, prefer("wait=3600"))).headers["preference-applied"]).toBe("wait=60");
+});
+
+test("a client that goes away waits no longer", async () => {
+  const { runtime, organizationId } = bench.gatehouse;
+  const job = await bench.slowJob();
+  const release = await bench.hold();
+  const { id } = (await bench.sync(job)).body;
+  const operation = await runtime.ledger.read(id, { organizationId, projects: null });
+  if (operation === null) throw new Error("it was accepted");
+  const waiters = new Waiters(runtime.db, runtime.signals);
+  const app = Fastify();
+  app.get("/", async (request, reply) => waitAsPreferred(waiters, request, reply, operation));
+  const origin = await app.listen({ port: 0, host: "127.0.0.1" });
+  const closed = new AbortController();
+  const gone = fetch(origin, { ...prefer("wait=60"), signal: closed.signal }).catch(() => "gone");
+  await until("it waits", () => waiters.count === 1);
+  closed.abort();
+  expect(await gone).toBe("gone");
+  await until("nobody waits", () => waiters.count === 0);
+  waiters.close();
+  expect((await fetch(origin, prefer("wait=60"))).headers.has("preference-applied")).toBe(false);
+  await app.close();
+  await release();
+  await bench.gatehouse.waitDone(id);
+});
+
+test("Retry-After is how long operations of that type took of late, and what remains of one that runs", async () => {
+  const { database } = bench.gatehouse;
+  const job = await bench.slowJob();
+  // As if the last twenty had taken 12 s each, and all earlier ones an hour.
+  await database.query(
+    `UPDATE operations SET started_at = finished_at - interval '1 hour' WHERE operation_type = 'sync'`,
+  );
+  await database.query(
+    `INSERT INTO operations (id, organization_id, operation_type, resource_type, resource_id, status, timeout_seconds,
+       created_by, created_at, started_at, finished_at)
+     SELECT gen_random_uuid(), gen_random_uuid(), 'sync', 'run', gen_random_uuid(), 'succeeded', 1, '{}', now(),
+       now() + interval '1 hour' - interval '12 s', now() + interval '1 hour' FROM generate_series(1, 20)`,
+  );
+  const durations = new Durations(bench.gatehouse.runtime.db);
+  const release = await bench.hold();
+  const { id } = (await bench.sync(job)).body;
+  await bench.atTable(id);
+  const seenBy = { organizationId: bench.gatehouse.organizationId, projects: null };
+  const operation = await bench.gatehouse.runtime.ledger.read(id, seenBy);
+  if (operation === null || isDone(operation.status)) throw new Error("it waits at the table");
+  const at = (startedAt: Date | null, percent: number) =>
+    durations.retryAfter({
+      ...operation,
+      status: startedAt ? "running" : "pending",
+      startedAt,
+      progress: { percent, message: "" },
+    });
+  const ago = (seconds: number): Date => new Date(Date.now() - seconds * 1_000);
+  expect(await at(null, 0)).toBe(12);
+  expect(await at(ago(7.5), 0)).toBe(5);
+  expect(await at(ago(100), 0)).toBe(1);
+  expect(await at(ago(10), 50)).toBe(10);
+  expect(await at(ago(100), 10)).toBe(30);
+  await release();
+  await bench.gatehouse.waitDone(id);
+});
