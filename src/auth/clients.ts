@@ -133,15 +133,14 @@ export function matchSecret(
   presented: string,
   now: number,
 ): SecretMatch | null {
-  const candidates = readings(presented).flatMap((secret) =>
-    hashesOf(masterKey, "client-secrets", secret).map(({ keyId, hash }) => ({ keyId, hash, secret })),
-  );
   let match: SecretMatch | null = null;
-  for (const stored of client.secrets) {
-    const live = stored.expiresAt === null || stored.expiresAt > now;
-    for (const { keyId, hash, secret } of candidates) {
-      const same = sameBytes(stored.hash, hash);
-      if (same && live && keyId === stored.keyId) match = { stored, secret };
+  for (const secret of readings(presented)) {
+    for (const { keyId, hash } of hashesOf(masterKey, "client-secrets", secret)) {
+      for (const stored of client.secrets) {
+        const live = stored.expiresAt === null || stored.expiresAt > now;
+        const same = sameBytes(stored.hash, hash);
+        if (same && live && keyId === stored.keyId) match = { stored, secret };
+      }
     }
   }
   return match;

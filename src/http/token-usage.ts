@@ -36,50 +36,56 @@ type Done = (error?: Error) => void;
  * somebody else's client. All of it is done in memory, before a request and after its answer.
  */
 export function limitTokenRequests(scope: FastifyInstance, deps: TokenUsageDeps): void {
-  const { counters, tokensPerClient, tokensPerAddress, clock } = deps;
-  limitFailures(scope, deps);
-  scope.addHook("preHandler", (request: FastifyRequest, reply: FastifyReply, done: Done) => {
-    if (request.method !== "POST") return done();
-    const now = clock.now().getTime();
-    attempt(done, () => {
+  const { counters, tokensPerClient, tokensPerAddress, tokenCounts } = deps;
+  limit(
+    scope,
+    deps,
+    (request, reply, now) => {
       countUse(counters, tokensPerAddress, request.ip, now, reply);
       const clientId = claimedClient(request);
       if (clientId !== null) countUse(counters, tokensPerClient, `${clientId} ${request.ip}`, now, reply);
-    });
-  });
-  scope.addHook("onResponse", (request: FastifyRequest, reply: FastifyReply, done: Done) => {
-    const clientId =
-      request.method === "POST" && reply.raw.statusCode === 200 ? claimedClient(request) : null;
-    if (clientId !== null) deps.tokenCounts.issued(clientId);
-    done();
-  });
+    },
+    (request) => {
+      const clientId = claimedClient(request);
+      if (clientId !== null) tokenCounts.issued(clientId);
+    },
+  );
 }
 
 /** The same for endpoints that are told tokens: those may be asked as often as one likes, by who has credentials. */
 export function limitPresentedTokens(scope: FastifyInstance, deps: TokenUsageDeps): void {
-  limitFailures(scope, deps);
+  limit(scope, deps);
 }
 
-/** Refuses an address that has failed too often, and notes further failures. */
-function limitFailures(scope: FastifyInstance, deps: TokenUsageDeps): void {
+/**
+ * Refuses an address that has failed too often, and notes further failures.
+ * @param before done with each request that is not refused; may throw
+ * @param granted done after each answer that grants what was asked
+ */
+function limit(
+  scope: FastifyInstance,
+  deps: TokenUsageDeps,
+  before?: (request: FastifyRequest, reply: FastifyReply, now: number) => void,
+  granted?: (request: FastifyRequest) => void,
+): void {
   const { counters, failuresPerAddress, clock } = deps;
-  scope.addHook("preHandler", (request: FastifyRequest, _reply: FastifyReply, done: Done) => {
+  scope.addHook("preHandler", (request: FastifyRequest, reply: FastifyReply, done: Done) => {
     if (request.method !== "POST") return done();
-    attempt(done, () => refuseAfterFailures(counters, failuresPerAddress, request.ip, clock.now().getTime()));
+    try {
+      const now = clock.now().getTime();
+      refuseAfterFailures(counters, failuresPerAddress, request.ip, now);
+      before?.(request, reply, now);
+    } catch (error) {
+      return done(error as Error);
+    }
+    done();
   });
   scope.addHook("onResponse", (request: FastifyRequest, reply: FastifyReply, done: Done) => {
-    if (request.method === "POST" && reply.raw.statusCode === 401) void noteFailure(deps, request);
+    const { statusCode } = reply.raw;
+    if (request.method === "POST" && statusCode === 200) granted?.(request);
+    if (request.method === "POST" && statusCode === 401) void noteFailure(deps, request);
     done();
   });
-}
-
-function attempt(done: Done, work: () => void): void {
-  try {
-    work();
-    done();
-  } catch (error) {
-    done(error as Error);
-  }
 }
 
 async function noteFailure(deps: TokenUsageDeps, request: FastifyRequest): Promise<void> {

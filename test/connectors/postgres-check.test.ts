@@ -138,12 +138,13 @@ describe("checking a destination", () => {
 
   it("says that the user may not create tables", async () => {
     const role = `weak_${database.url.slice(-8)}`;
-    await database.query(`CREATE ROLE ${role} LOGIN`);
+    const weak = { username: role, password: "a weak role's password" };
+    await database.query(`CREATE ROLE ${role} LOGIN PASSWORD '${weak.password.replace("'", "''")}'`);
     try {
-      const error = await fault("destination", { username: role });
+      const error = await fault("destination", weak);
       expect(error.code).toBe("unauthorized");
       expect(error.message).toContain("may not create tables in the schema public");
-      const schema = await fault("destination", { username: role, schema: "another" });
+      const schema = await fault("destination", { ...weak, schema: "another" });
       expect(schema.code).toBe("unauthorized");
     } finally {
       await database.query(`DROP ROLE ${role}`);
