@@ -170,10 +170,11 @@ export class Sessions {
    */
   async prune(): Promise<number> {
     const now = this.#deps.clock.now();
+    // An array is looked for once; a plan may run a subquery of IN again and again, and lock more each time.
     return this.#deps.prisma.$executeRaw`
-      DELETE FROM sessions WHERE id IN
+      DELETE FROM sessions WHERE id = ANY (ARRAY
         (SELECT id FROM sessions WHERE expires_at <= ${now}::timestamptz ORDER BY expires_at LIMIT ${PRUNE_BATCH}::int
-           FOR UPDATE SKIP LOCKED)`;
+           FOR UPDATE SKIP LOCKED))`;
   }
 
   async #delete(tx: PrismaTransaction, secret: string): Promise<boolean> {
