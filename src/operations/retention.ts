@@ -11,11 +11,11 @@ export const FIRST_ID_KEPT = `(lpad(to_hex(floor(extract(epoch FROM now() - $1::
 
 const PRUNE = {
   name: "operations_prune",
-  text: `DELETE FROM operations WHERE id IN (
+  text: `DELETE FROM operations WHERE id = ANY (ARRAY(
            SELECT id FROM operations
            WHERE id < ${FIRST_ID_KEPT} AND finished_at < now() - $1::int * interval '1 day'
              AND status IN ('succeeded', 'failed', 'cancelled')
-           ORDER BY id LIMIT ${BATCH} FOR UPDATE SKIP LOCKED)`,
+           ORDER BY id LIMIT ${BATCH} FOR UPDATE SKIP LOCKED))`,
 };
 
 /** Removes operations that ended more than `days` ago, in batches; says how many. Their runs stay. */

@@ -170,6 +170,10 @@ test("streams and waits end when the api stops, and nobody waits for them", asyn
   const connections = (): Promise<number> =>
     new Promise((resolve) => second.app.server.getConnections((_error, count) => resolve(count)));
   await until("both are connected", async () => (await connections()) === 2);
+  // Answered after the waiting one was taken in, by the same way.
+  expect(
+    (await fetch(`${origin}/api/v1/operations/${id}`, { headers: { ...headers, prefer: "" } })).status,
+  ).toBe(200);
   await second.stop();
   await stream.ended;
   expect(((await (await waiting).json()) as OperationView).done).toBe(false);
