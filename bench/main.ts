@@ -13,6 +13,7 @@ interface Bench {
 const BENCHES: Readonly<Record<string, { load: () => Promise<Bench>; quick: object }>> = {
   tokens: { load: () => import("./tokens.js"), quick: { rounds: 1, seconds: 1 } },
   guard: { load: () => import("./guard.js"), quick: { rounds: 1, seconds: 1 } },
+  keys: { load: () => import("./keys.js"), quick: { rounds: 1, seconds: 1 } },
   copy: { load: () => import("./copy.js"), quick: { rounds: 1, rows: 20_000 } },
 };
 

@@ -20,6 +20,8 @@ export interface Config {
   readonly redisUrl: string | null;
   /** Null: made at the first start, kept under `home`. */
   readonly masterKey: string | null;
+  /** Keys that what is stored may still be protected by, with commas between; empty: none. */
+  readonly oldMasterKeys: string;
   /** Absolute. */
   readonly home: string;
   /** What the file connector may see; absolute. */
@@ -70,6 +72,7 @@ const SCHEMA = {
     DATABASE_URL: { type: "string", pattern: "^postgres(ql)?://" },
     REDIS_URL: { type: "string", pattern: "^rediss?://" },
     GATEHOUSE_MASTER_KEY: nonEmpty,
+    GATEHOUSE_MASTER_KEY_OLD: { type: "string", default: "" },
     GATEHOUSE_HOME: { ...nonEmpty, default: ".gatehouse" },
     FILES_ROOT: nonEmpty,
     CORS_ORIGINS: { type: "string", default: "http://localhost:8000" },
@@ -121,6 +124,7 @@ interface Settings {
   readonly DATABASE_URL?: string;
   readonly REDIS_URL?: string;
   readonly GATEHOUSE_MASTER_KEY?: string;
+  readonly GATEHOUSE_MASTER_KEY_OLD: string;
   readonly GATEHOUSE_HOME: string;
   readonly FILES_ROOT?: string;
   readonly CORS_ORIGINS: string;
@@ -201,6 +205,7 @@ function toConfig(settings: Settings, cwd: string): Config {
     databaseUrl: settings.DATABASE_URL ?? null,
     redisUrl: settings.REDIS_URL ?? null,
     masterKey: settings.GATEHOUSE_MASTER_KEY ?? null,
+    oldMasterKeys: settings.GATEHOUSE_MASTER_KEY_OLD,
     home,
     filesRoot: settings.FILES_ROOT === undefined ? resolve(home, "files") : absolute(settings.FILES_ROOT),
     corsOrigins: list(settings.CORS_ORIGINS),

@@ -1,9 +1,9 @@
 import { mkdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
+import { openMasterKey } from "./auth/master-keys.js";
 import { Child, HopelessError, LONGEST_BACKOFF_MS } from "./child.js";
 import type { Config } from "./config.js";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "./embedded/postgres.js";
-import { MasterKey } from "./platform/crypto.js";
 import { messageOf } from "./platform/errors.js";
 import { createLogger, type Logger } from "./platform/logger.js";
 import { masterKeyMaterial, prepareDatabase } from "./prepare.js";
@@ -54,7 +54,12 @@ class Launcher {
   async start(): Promise<void> {
     const databaseUrl = this.#config.databaseUrl ?? (await this.#openDatabase());
     const material = await masterKeyMaterial(this.#config);
-    await prepareDatabase(this.#config, databaseUrl, new MasterKey(material), tellFirstCredentials);
+    await prepareDatabase(
+      this.#config,
+      databaseUrl,
+      openMasterKey(material, this.#config.oldMasterKeys),
+      tellFirstCredentials,
+    );
     if (this.#stopping) return;
     const env = {
       ...this.#env,

@@ -1,5 +1,5 @@
+import { openMasterKey } from "./auth/master-keys.js";
 import type { Config } from "./config.js";
-import { MasterKey } from "./platform/crypto.js";
 import { createLogger } from "./platform/logger.js";
 import { type FirstCredential, masterKeyMaterial, prepareDatabase } from "./prepare.js";
 import { openRuntime, type Runtime } from "./runtime.js";
@@ -26,7 +26,7 @@ export async function runRole(config: Config, role: "api" | "worker"): Promise<v
     });
   }
   const logger = createLogger(config.logLevel, role);
-  const masterKey = new MasterKey(await masterKeyMaterial(config));
+  const masterKey = openMasterKey(await masterKeyMaterial(config), config.oldMasterKeys);
   // The launcher has done it for its children.
   if (!launched) await prepareDatabase(config, config.databaseUrl, masterKey, tellFirstCredentials);
   const runtime = await openRuntime(config, config.databaseUrl, masterKey, logger);

@@ -3,12 +3,14 @@ import { pino } from "pino";
 import { openAccess } from "../../src/access.js";
 import { buildServices, limitsOf } from "../../src/api.js";
 import { buildApp } from "../../src/app.js";
+import { API_KEY_PREFIX } from "../../src/auth/api-keys.js";
 import { bootstrap } from "../../src/auth/bootstrap.js";
 import { createClient } from "../../src/auth/clients.js";
 import { ALL_SCOPES } from "../../src/auth/scopes.js";
 import { loadConfig } from "../../src/config.js";
 import { Waiters } from "../../src/operations/waiters.js";
 import { MasterKey } from "../../src/platform/crypto.js";
+import { newId, newSecret } from "../../src/platform/ids.js";
 import { openRuntime } from "../../src/runtime.js";
 import { VERSION } from "../../src/version.js";
 import { serve } from "./child.js";
@@ -51,7 +53,25 @@ app.get("/open", { config: { public: true } }, async () => answer);
 await app.listen({ port: 0, host: "127.0.0.1" });
 
 const { port } = app.server.address() as AddressInfo;
-serve({ url: `http://127.0.0.1:${port}`, forms: Array.from({ length: CLIENTS }, (_, index) => form(index)) });
+serve({
+  url: `http://127.0.0.1:${port}`,
+  forms: Array.from({ length: CLIENTS }, (_, index) => form(index)),
+  keys: await addKeys(),
+});
+
+/** As many API keys as clients. */
+async function addKeys(): Promise<string[]> {
+  const { id: organizationId } = await prisma.organization.findFirstOrThrow();
+  const keys = Array.from({ length: CLIENTS }, () => `${API_KEY_PREFIX}${newSecret()}`);
+  await prisma.apiKey.createMany({
+    data: keys.map((key, index) => ({
+      ...{ id: newId(), organizationId, key: `bench-${index}`, name: "bench", prefix: key.slice(0, 10) },
+      ...{ hash: masterKey.hash("api-keys", key), keyId: masterKey.id, createdBy: "bench" },
+      ...{ scopes: ["job:read"], allProjects: true },
+    })),
+  });
+  return keys;
+}
 
 async function addClients(): Promise<void> {
   await bootstrap(prisma, masterKey, { clientId: "bench-0", clientSecret: SECRET });

@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { MasterKey } from "../platform/crypto.js";
 import type { Logger } from "../platform/logger.js";
 import type { Sql, Statement } from "../platform/sql.js";
@@ -44,6 +45,7 @@ const USED: Statement = {
   text: "UPDATE api_keys SET last_used_at = now() WHERE id = ANY ($1::uuid[])",
 };
 const USED_EVERY_MS = 5_000;
+const MAX_HASHES = 10_000;
 
 /** Authenticates API keys from memory, no older than a second. */
 export class ApiKeys {
@@ -51,6 +53,8 @@ export class ApiKeys {
   readonly #masterKey: MasterKey;
   readonly #sql: Sql;
   readonly #rekeying: Rekeying;
+  /** Of keys that were found: their hash, so that it is not made for every request. */
+  readonly #hashes = new LRUCache<string, string>({ max: MAX_HASHES });
   readonly #used = new Set<string>();
   readonly #timer: NodeJS.Timeout;
 
@@ -67,9 +71,24 @@ export class ApiKeys {
     this.#timer = setInterval(() => void this.#writeUsed(), USED_EVERY_MS).unref();
   }
 
+  /** Whom a key stands for that was good before, where memory is fresh enough to say; else null. */
+  recall(key: string, now: number): Identity | null {
+    const hash = this.#hashes.get(key);
+    const record = hash === undefined ? null : this.#records.get(hash);
+    if (record instanceof Promise) {
+      // `authenticate` asks again, and has what is under way for it; a failure is told there.
+      record.catch(() => {});
+      return null;
+    }
+    return this.#identityOf(record, now);
+  }
+
   /** Whom a key stands for; null where it is unknown, disabled or expired. */
   async authenticate(key: string, now: number): Promise<Identity | null> {
-    const record = await this.#find(key);
+    return this.#identityOf(await this.#find(key), now);
+  }
+
+  #identityOf(record: ApiKeyRecord | null, now: number): Identity | null {
     if (record === null || record.disabled) return null;
     if (record.expiresAt !== null && record.expiresAt <= now) return null;
     this.#used.add(record.identity.id);
@@ -80,6 +99,7 @@ export class ApiKeys {
   async #find(key: string): Promise<ApiKeyRecord | null> {
     const [present, ...former] = hashesOf(this.#masterKey, "api-keys", key).map(({ hash }) => hash);
     const record = present === undefined ? null : await this.#records.get(toHex(present));
+    if (record !== null && present !== undefined) this.#hashes.set(key, toHex(present));
     if (record !== null) return record;
     for (const hash of former) {
       const found = await this.#records.get(toHex(hash));

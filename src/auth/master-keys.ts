@@ -28,6 +28,10 @@ export class MasterKeyRing extends MasterKey {
     this.others = [...keys.values()];
   }
 
+  override hashes(purpose: KeyPurpose, secret: string): Uint8Array<ArrayBuffer>[] {
+    return hashesOf(this, purpose, secret).map(({ hash }) => hash);
+  }
+
   override decrypt(purpose: KeyPurpose, context: string, sealed: Uint8Array): Buffer {
     try {
       return super.decrypt(purpose, context, sealed);

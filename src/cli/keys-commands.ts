@@ -59,20 +59,16 @@ export async function runKeys(args: readonly string[], env: Env, cwd: string): P
   }
   try {
     const config = loadConfig(env, cwd);
-    return await withBench(config, env["GATEHOUSE_MASTER_KEY_OLD"] ?? "", (bench) => command.run(bench));
+    return await withBench(config, (bench) => command.run(bench));
   } catch (error) {
     console.error(`gatehouse: ${messageOf(error)}`);
     return EXIT.failed;
   }
 }
 
-async function withBench(
-  config: Config,
-  oldKeys: string,
-  work: (bench: Bench) => Promise<number>,
-): Promise<number> {
+async function withBench(config: Config, work: (bench: Bench) => Promise<number>): Promise<number> {
   const databaseUrl = config.databaseUrl ?? (await embeddedUrl(config));
-  const masterKey = openMasterKey(await masterKeyMaterial(config), oldKeys);
+  const masterKey = openMasterKey(await masterKeyMaterial(config), config.oldMasterKeys);
   const prisma = createPrisma(databaseUrl, 2);
   const db = new Database(databaseUrl, 2, createLogger("warn", "keys"));
   try {

@@ -53,7 +53,10 @@ export class Callers {
   /** The caller, where a token and records in memory say so. Sets what the request knows of it. */
   fromMemory(request: FastifyRequest): Principal | null {
     const encoded = bearerToken(request);
-    const token = encoded === null ? null : this.#deps.verifier.recall(encoded);
+    if (encoded === null) return null;
+    const key = this.#deps.apiKeys.recall(encoded, this.#now());
+    if (key !== null) return accept(request, key, null);
+    const token = this.#deps.verifier.recall(encoded);
     // With a bound one goes a proof, and that takes its time.
     if (token === null || token.jkt !== null) return null;
     const admitted = this.#tokens.recall(token);

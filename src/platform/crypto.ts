@@ -75,6 +75,11 @@ export class MasterKey {
     return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]);
   }
 
+  /** The hashes that may stand for a secret in the database: under this key, and under others that still count. */
+  hashes(purpose: KeyPurpose, secret: string): Uint8Array<ArrayBuffer>[] {
+    return [this.hash(purpose, secret)];
+  }
+
   /** Keyed hash of a high-entropy secret (HMAC-SHA-256); low-entropy passwords need argon2id instead. */
   hash(purpose: KeyPurpose, secret: string): Uint8Array<ArrayBuffer> {
     return new Uint8Array(createHmac("sha256", this.#key(purpose)).update(secret).digest());

@@ -70,10 +70,18 @@ export class Sessions {
     this.#deps = deps;
   }
 
-  /** The key of a session's record, by what its cookie holds; null for what cannot be a session. */
-  keyOf(secret: string): string | null {
-    if (!SECRET.test(secret)) return null;
-    return Buffer.from(this.#deps.masterKey.hash("sessions", secret)).toString("hex");
+  /** The keys that a session's record may have, by what its cookie holds; none for what cannot be a session. */
+  #keysOf(secret: string): string[] {
+    if (!SECRET.test(secret)) return [];
+    return this.#deps.masterKey.hashes("sessions", secret).map((hash) => Buffer.from(hash).toString("hex"));
+  }
+
+  async #recordOf(secret: string): Promise<SessionRecord | null> {
+    for (const key of this.#keysOf(secret)) {
+      const record = await this.#deps.records.get(key);
+      if (record !== null) return record;
+    }
+    return null;
   }
 
   /**
@@ -109,9 +117,7 @@ export class Sessions {
 
   /** The session of a cookie while it lives, as its user may act now; else null. Puts off its idle end. */
   async find(secret: string): Promise<LiveSession | null> {
-    const key = this.keyOf(secret);
-    if (key === null) return null;
-    const record = await this.#deps.records.get(key);
+    const record = await this.#recordOf(secret);
     const now = this.#deps.clock.now().getTime();
     if (record === null || !isLive(record, now, this.#deps.lifetime)) return null;
     await this.#writeUse(record, now);
@@ -178,12 +184,11 @@ export class Sessions {
   }
 
   async #delete(tx: PrismaTransaction, secret: string): Promise<boolean> {
-    const key = this.keyOf(secret);
-    if (key === null) return false;
+    const keys = this.#keysOf(secret);
     const { count } = await tx.session.deleteMany({
-      where: { hash: new Uint8Array(Buffer.from(key, "hex")) },
+      where: { hash: { in: keys.map((key) => new Uint8Array(Buffer.from(key, "hex"))) } },
     });
-    this.#deps.records.forget(key);
+    for (const key of keys) this.#deps.records.forget(key);
     return count > 0;
   }
 
