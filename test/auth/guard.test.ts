@@ -1,12 +1,10 @@
 import { createHmac, generateKeyPairSync, type KeyObject } from "node:crypto";
-import Fastify from "fastify";
 import { SignJWT } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Scope } from "../../src/auth/scopes.js";
-import type { CallerDeps } from "../../src/http/callers.js";
-import { guardPlugin } from "../../src/http/guard.js";
 import { until } from "../support/until.js";
 import { type Harness, openHarness } from "./harness.js";
+import { claimsOf } from "./token-requests.js";
 
 let h: Harness;
 
@@ -17,8 +15,6 @@ afterAll(() => h.close());
 
 const call = (token: string, url = "/jobs", method: "GET" | "POST" = "GET") =>
   h.app.inject({ method, url, headers: { authorization: `Bearer ${token}` } });
-const claimsOf = (token: string): Record<string, unknown> =>
-  JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString());
 const base64url = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
 
 /** The claims of a token that would be accepted. */
@@ -273,43 +269,5 @@ describe("what the database says of a client", () => {
       h.cutDatabase(false);
     }
     await until("200 again", async () => (await call(token)).statusCode === 200);
-  });
-});
-
-describe("an app does not start with a route", () => {
-  const start = async (config: object | undefined, method: string | string[] = "GET"): Promise<void> => {
-    const app = Fastify();
-    const verifier = { jwtOptions: { secret: "unused" } } as unknown as CallerDeps["verifier"];
-    await app.register(guardPlugin, { verifier } as CallerDeps);
-    app.route({
-      method: method as "GET",
-      url: "/things",
-      ...(config && { config }),
-      handler: async () => "things",
-    });
-    await app.ready();
-    await app.close();
-  };
-
-  test.each<[string, object | undefined]>([
-    ["that declares nothing", undefined],
-    ["that declares something else", { rateLimit: 1 }],
-    ["that is both public and guarded", { public: true, scopes: ["job:read"] }],
-    ["that is public in another sense", { public: "yes" }],
-    ["whose scopes are no list", { scopes: "job:read" }],
-  ])("%s", async (_name, config) => {
-    await expect(start(config)).rejects.toThrow(/GET \/things must declare/);
-  });
-
-  test("whose scope does not exist", async () => {
-    await expect(start({ scopes: ["job:fly"] })).rejects.toThrow("GET /things names unknown scopes: job:fly");
-  });
-
-  test("and names every method of it", async () => {
-    await expect(start(undefined, ["GET", "POST"])).rejects.toThrow("GET, POST /things");
-  });
-
-  test("but with OPTIONS routes, which @fastify/cors makes", async () => {
-    await expect(start(undefined, "OPTIONS")).resolves.toBeUndefined();
   });
 });
