@@ -6,6 +6,8 @@ export default defineConfig({
     globalSetup: ["test/support/global-setup.ts"],
     pool: "forks",
     maxWorkers: 2,
+    // Real processes on a shared machine: CI asks a second time before it says no, and shows that it did.
+    retry: process.env["CI"] === "true" ? 1 : 0,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     teardownTimeout: 20_000,
