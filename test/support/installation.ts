@@ -15,6 +15,7 @@ import { prepareDatabase } from "../../src/prepare.js";
 import { openRuntime, type Runtime } from "../../src/runtime.js";
 import { startWorker, type WorkerProcess } from "../../src/worker.js";
 import { createDatabase, type TestDatabase } from "./database.js";
+import { UsedSecrets } from "./secrets.js";
 import { until } from "./until.js";
 
 export interface InstallationOptions {
@@ -146,7 +147,16 @@ export async function openInstallation(options: InstallationOptions = {}): Promi
   const runtime = await openRuntime(config, database.url, masterKey, logger);
   const api = await startApi(runtime);
   const worker: WorkerProcess | null = options.worker === false ? null : await startWorker(runtime);
-  const wire = openWire(api.app);
+  const secrets = new UsedSecrets();
+  secrets.add(admin.clientSecret);
+  secrets.add(config.masterKey);
+  const failures: string[] = [];
+  const wire = openWire(api.app, (sent, answer) => {
+    secrets.add(sent.bearer);
+    secrets.addFrom(sent.body);
+    secrets.addFrom(answer.body);
+    if (answer.status >= 400) failures.push(answer.text);
+  });
   const { prisma } = runtime;
   const found = await prisma.project.findFirstOrThrow({ where: { number: 1 } });
   const { organizationId } = found;
@@ -205,6 +215,9 @@ export async function openInstallation(options: InstallationOptions = {}): Promi
       await runtime.close();
       await database.drop();
       await rm(home, { recursive: true, force: true });
+      // Whatever a test file did: no secret of it stands in the log or in an error.
+      const told = secrets.toldIn([...log, ...failures]);
+      if (told.length > 0) throw new Error(`a secret was told:\n${told.slice(0, 3).join("\n")}`);
     },
   };
 }
@@ -214,7 +227,10 @@ function toProject({ id, number, slug }: TestProject): TestProject {
 }
 
 /** Requests over a real connection: `fetch` sends no bodies with GET, and mends paths. */
-function openWire(app: FastifyInstance) {
+function openWire(
+  app: FastifyInstance,
+  seen: (sent: { bearer: string | null; body: unknown }, answer: Answer<unknown>) => void,
+) {
   const { port } = app.server.address() as AddressInfo;
   const agent = new Agent({ keepAlive: true, maxSockets: 32 });
   const send = <T>(
@@ -240,7 +256,9 @@ function openWire(app: FastifyInstance) {
           incoming.on("end", () => {
             const text = Buffer.concat(chunks).toString();
             const status = incoming.statusCode ?? 0;
-            resolve({ status, headers: incoming.headers, body: parsed(text) as T, text });
+            const answer = { status, headers: incoming.headers, body: parsed(text) as T, text };
+            seen({ bearer, body }, answer);
+            resolve(answer);
           });
         },
       );
