@@ -1,0 +1,193 @@
+import type { Readable, Writable } from "node:stream";
+
+/**
+ * Orders the commands on one deployment: `command` counts its accepted commands, `attempt` the claims of the
+ * operation. The larger pair wins; a place refuses whoever comes with a smaller one than it has seen.
+ */
+export interface Fence {
+  readonly command: number;
+  readonly attempt: number;
+}
+
+/** What a place may use; enforced by the substrate where it can, else watched by the supervisor. */
+export interface PlaceLimits {
+  /** Of all processes of the server together, bytes. */
+  readonly memoryBytes: number;
+  /** Of the volume, bytes. */
+  readonly storageBytes: number;
+}
+
+/** One deployment as a substrate sees it. */
+export interface PlaceSpec {
+  /** The deployment's id: a UUID, so that it can name folders and containers. */
+  readonly id: string;
+  /** Where clients reach the server. May differ from one start to the next (a switch of connection URLs). */
+  readonly port: number;
+  readonly limits: PlaceLimits;
+}
+
+/** Where places are: a machine, a container platform. One per region. */
+export interface Substrate {
+  /** Such as `process`. */
+  readonly kind: string;
+  /** What keeps it from working here, as a sentence that says what to do; null where it works. */
+  readonly missing: string | null;
+  /**
+   * The place for effects, made ready (folders, system user). Throws FencedError where a larger fence was here.
+   * Every effect checks the fence again at the place itself, so a caller that slept changes nothing.
+   */
+  open(spec: PlaceSpec, fence: Fence, signal: AbortSignal): Promise<Place>;
+  /** The place for looking at: changes nothing and may be used by anybody, also where nothing is there yet. */
+  look(spec: PlaceSpec): PlaceView;
+  /** Ids of all places with something left: a folder, a process. Those of no living deployment are orphans. */
+  list(signal: AbortSignal): Promise<readonly string[]>;
+  /** Whether nothing on the region's address listens on the port now, whoever that may be. */
+  portIsFree(port: number): Promise<boolean>;
+}
+
+export type PlaceStatus =
+  | { readonly state: "stopped" }
+  | {
+      /** `ending`: the server itself is gone and processes of it are left, or it is being stopped. */
+      readonly state: "running" | "ending";
+      readonly pid: number;
+      /** Tells this life of the server from every other one. */
+      readonly life: string;
+      readonly startedAt: Date;
+      /** Of all its processes together, bytes; null where that cannot be known. */
+      readonly memoryBytes: number | null;
+    };
+
+/** What can be seen of a place, without a fence. */
+export interface PlaceView {
+  readonly id: string;
+  readonly port: number;
+  /** The address at which Gatehouse reaches the server. */
+  readonly host: string;
+  /** The addresses to which a server in the place binds. */
+  readonly listen: readonly string[];
+  readonly limits: PlaceLimits;
+  /** A folder, short enough for names of Unix sockets and closed to everybody else, that Gatehouse and the server share. */
+  readonly socketFolder: string;
+  /** Cheap: no process is started. Also keeps the log within its bound. */
+  status(): Promise<PlaceStatus>;
+  /** The end of the server's log, at most `bytes` of it, whole lines. */
+  logs(bytes: number): Promise<string>;
+  /** What the volume occupies, bytes: of it all, or of what is under `path` (0 where there is nothing). */
+  size(signal: AbortSignal, path?: string): Promise<number>;
+}
+
+/** The whole place, for whoever holds the fence. Every call is safe to repeat. */
+export interface Place extends PlaceView {
+  readonly fence: Fence;
+  readonly volume: Volume;
+  /**
+   * Starts the server, unless it runs: then it is left as it is, whatever `server` says. Resolves when the process
+   * is there, which says nothing of whether it answers yet. It outlives this process.
+   */
+  start(server: ServerSpec, signal: AbortSignal): Promise<PlaceStatus>;
+  /**
+   * Sends `stopSignal` and waits; after `graceMs` everything of the server is killed. Resolves when none of its
+   * processes is left.
+   */
+  stop(options: StopOptions, signal: AbortSignal): Promise<void>;
+  /**
+   * Runs a tool with the rights and limits of the place until it ends, is aborted or `timeoutMs` have passed (then it
+   * is killed, and so it is when this process dies). Throws ToolError unless it ends with exit code 0.
+   */
+  run(tool: ToolSpec, signal: AbortSignal): Promise<ToolResult>;
+  /**
+   * Lets a tool fill a new folder, and moves what it made to `path` of the volume: complete or not at all. `tool` is
+   * told where the folder is. For tools that do not run as a user without a name (initdb).
+   */
+  make(path: string, tool: (folder: string) => ToolSpec, signal: AbortSignal): Promise<void>;
+  /** Stops the server without grace and removes everything: data, logs, system user. */
+  remove(signal: AbortSignal): Promise<void>;
+}
+
+/**
+ * The files of a place. Paths are relative, with `/`, of letters, digits and `._-`. All is done with the rights of the
+ * place's user, so that no link in there leads anywhere that the server could not go itself.
+ */
+export interface Volume {
+  /** The absolute path as the programs of the place see it. */
+  path(name: string): string;
+  /** Complete or not at all; readable by the place alone; on the disk when it resolves. Returns the size. */
+  write(path: string, content: string | Readable, options: WriteOptions): Promise<number>;
+  /** Ends with an error where there is no such file. */
+  read(path: string, signal: AbortSignal): Readable;
+  /** Makes the folder and those above it. */
+  makeFolder(path: string, signal: AbortSignal): Promise<void>;
+  /** Atomically; replaces a file at `to`. No error where `from` is gone and `to` is there (a repeated call). */
+  move(from: string, to: string, signal: AbortSignal): Promise<void>;
+  /** Makes `link` a symbolic link to its sibling `target`, in place of where it led before: atomically. */
+  link(link: string, target: string, signal: AbortSignal): Promise<void>;
+  /** Where a link leads; null where there is none. */
+  linked(link: string, signal: AbortSignal): Promise<string | null>;
+  /** Names in a folder; none where there is no such folder. */
+  list(path: string, signal: AbortSignal): Promise<readonly string[]>;
+  /** With everything in it; no error where there is nothing. */
+  remove(path: string, signal: AbortSignal): Promise<void>;
+}
+
+export interface WriteOptions {
+  /** Past this many bytes: EngineError `too_large`, and nothing is kept. */
+  readonly limitBytes: number;
+  readonly signal: AbortSignal;
+}
+
+export interface ServerSpec {
+  /** Absolute path of the executable. */
+  readonly program: string;
+  /** Never a secret: everybody on the machine can read them. */
+  readonly args: readonly string[];
+  /** The whole environment: nothing of Gatehouse's own is added but PATH, HOME, LANG and TMPDIR. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly openFiles: number;
+}
+
+export interface StopOptions {
+  readonly stopSignal: "SIGTERM" | "SIGINT" | "SIGQUIT";
+  readonly graceMs: number;
+}
+
+export interface ToolSpec {
+  readonly program: string;
+  readonly args: readonly string[];
+  /** As for servers; may hold a secret, which only the place's user and root can read. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly timeoutMs: number;
+  readonly stdin?: Readable;
+  /** Where its output goes; else it is collected, at most 64 KiB from the end. */
+  readonly stdout?: Writable;
+}
+
+export interface ToolResult {
+  readonly stdout: string;
+  /** The last 64 KiB. */
+  readonly stderr: string;
+}
+
+/** A tool that did not end well. */
+export class ToolError extends Error {
+  /** Null where it was killed. */
+  readonly exitCode: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+
+  constructor(message: string, exitCode: number | null, result: ToolResult) {
+    super(message);
+    this.name = "ToolError";
+    this.exitCode = exitCode;
+    this.stdout = result.stdout;
+    this.stderr = result.stderr;
+  }
+}
+
+/** A newer command or attempt was at the place: stop, and change nothing more. */
+export class FencedError extends Error {
+  constructor(message = "a newer command has taken over this deployment") {
+    super(message);
+    this.name = "FencedError";
+  }
+}
