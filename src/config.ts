@@ -54,6 +54,8 @@ export interface Config {
   readonly rotateKeysDays: number;
   readonly logLevel: string;
   readonly workerConcurrency: number;
+  /** Regions whose operations a worker does, besides those of no region. */
+  readonly regions: readonly string[];
   readonly timing: Timing;
 }
 
@@ -62,6 +64,9 @@ const nonEmpty = { type: "string", minLength: 1 } as const;
 const quota = { type: "integer", minimum: 0, maximum: 10_000_000 } as const;
 const hours = { type: "integer", minimum: 1, maximum: 8_760 } as const;
 const milliseconds = { type: "integer", minimum: 50, maximum: 600_000 } as const;
+
+/** Names with commas between. A name becomes a part of a queue's name, which has to stay short. */
+const REGIONS_PATTERN = "^\\s*[a-z0-9-]{1,32}\\s*(,\\s*[a-z0-9-]{1,32}\\s*)*$";
 
 const SCHEMA = {
   type: "object",
@@ -93,6 +98,7 @@ const SCHEMA = {
     AUDIT_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 365 },
     ROTATE_KEYS_DAYS: { type: "integer", minimum: 0, maximum: 3_650, default: 90 },
     WORKER_CONCURRENCY: { type: "integer", minimum: 1, maximum: 256, default: 8 },
+    GATEHOUSE_REGIONS: { type: "string", pattern: REGIONS_PATTERN, default: "local" },
     GATEHOUSE_LEASE_MS: { ...milliseconds, default: 6_000 },
     GATEHOUSE_HEARTBEAT_MS: { ...milliseconds, default: 1_500 },
     GATEHOUSE_SWEEP_MS: { ...milliseconds, default: 1_000 },
@@ -113,6 +119,7 @@ const WANTED: Readonly<Record<string, string>> = {
   BOOTSTRAP_CLIENT_SECRET: "at least 32 characters, at most 256 (openssl rand -base64 32)",
   LOG_LEVEL: "trace, debug, info, warn, error, fatal or silent",
   WORKER_CONCURRENCY: "a number from 1 to 256",
+  GATEHOUSE_REGIONS: "names of regions (a-z 0-9 -, at most 32 characters) with commas between",
 };
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -145,6 +152,7 @@ interface Settings {
   readonly AUDIT_RETENTION_DAYS: number;
   readonly ROTATE_KEYS_DAYS: number;
   readonly WORKER_CONCURRENCY: number;
+  readonly GATEHOUSE_REGIONS: string;
   readonly GATEHOUSE_LEASE_MS: number;
   readonly GATEHOUSE_HEARTBEAT_MS: number;
   readonly GATEHOUSE_SWEEP_MS: number;
@@ -230,6 +238,7 @@ function toConfig(settings: Settings, cwd: string): Config {
     rotateKeysDays: settings.ROTATE_KEYS_DAYS,
     logLevel: settings.LOG_LEVEL,
     workerConcurrency: settings.WORKER_CONCURRENCY,
+    regions: list(settings.GATEHOUSE_REGIONS),
     timing: Object.freeze({
       leaseMs: settings.GATEHOUSE_LEASE_MS,
       heartbeatMs: settings.GATEHOUSE_HEARTBEAT_MS,

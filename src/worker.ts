@@ -45,6 +45,7 @@ export async function startWorker(runtime: Runtime): Promise<WorkerProcess> {
     ],
     timing: config.timing,
     concurrency: config.workerConcurrency,
+    regions: config.regions,
     workerId: `${hostname()}:${process.pid}:${newId()}`,
   });
   await runner.start();
@@ -65,7 +66,7 @@ export async function startWorker(runtime: Runtime): Promise<WorkerProcess> {
     logger,
   );
   unsealing.start(MINUTE_MS);
-  logger.info({ concurrency: config.workerConcurrency }, "worker ready");
+  logger.info({ concurrency: config.workerConcurrency, regions: config.regions }, "worker ready");
   return {
     stop: async () => {
       await Promise.all([scheduler.stop(), housekeeping.stop(), unsealing.stop(), runner.stop(GRACE_MS)]);

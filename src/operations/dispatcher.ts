@@ -1,6 +1,7 @@
 import type { Logger } from "../platform/logger.js";
 import type { Database } from "../platform/sql.js";
-import type { OperationQueue } from "./queue.js";
+import { WHERE_TO } from "./ledger.js";
+import type { OperationQueue, QueueItem } from "./queue.js";
 
 /** Sent again after this when nobody has claimed it: the queue was wiped, or the sender died in between. */
 const RESEND_MS = 3_000;
@@ -24,8 +25,8 @@ const DUE = {
            FOR UPDATE OF operations SKIP LOCKED),
          marked AS (
            UPDATE operations SET dispatched_at = clock_timestamp() FROM due WHERE id = due_id
-           RETURNING id, priority)
-         SELECT id, priority FROM marked ORDER BY priority, id`,
+           RETURNING id, priority, ${WHERE_TO} AS region)
+         SELECT id, priority, region FROM marked ORDER BY priority, id`,
 };
 
 /**
@@ -63,7 +64,7 @@ export class Dispatcher {
     try {
       do {
         this.#again = false;
-        const due = await this.#db.rows<{ id: string; priority: number }>(DUE, [RESEND_MS, WINDOW]);
+        const due = await this.#db.rows<QueueItem>(DUE, [RESEND_MS, WINDOW]);
         if (due.length > 0) await this.#queue.send(due);
       } while (this.#again);
     } catch (error) {

@@ -18,7 +18,7 @@ export const COLUMNS = `id, organization_id AS "organizationId", project_id AS "
   created_by AS "createdBy", next_operation_id AS "nextOperationId", created_at AS "createdAt",
   started_at AS "startedAt", finished_at AS "finishedAt"`;
 
-const CLAIMED_COLUMNS = `${COLUMNS}, payload, payload_secrets AS "payloadSecrets", max_attempts AS "maxAttempts",
+const CLAIMED_COLUMNS = `${COLUMNS}, region, payload, payload_secrets AS "payloadSecrets", max_attempts AS "maxAttempts",
   timeout_seconds AS "timeoutSeconds"`;
 
 const UNFINISHED = `status IN ('pending', 'running', 'cancelling')`;
@@ -29,8 +29,8 @@ const MINE = `id = $1 AND attempt = $2 AND status IN ('running', 'cancelling')`;
 const INSERT = {
   name: "operation_insert",
   text: `INSERT INTO operations (id, organization_id, project_id, operation_type, resource_type, resource_id, payload,
-           payload_secrets, priority, max_attempts, timeout_seconds, created_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING ${COLUMNS}`,
+           payload_secrets, priority, max_attempts, timeout_seconds, created_by, region)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING ${COLUMNS}`,
 };
 
 const LOCK = {
@@ -40,6 +40,12 @@ const LOCK = {
          ORDER BY 1, 2 ON CONFLICT DO NOTHING`,
 };
 
+/**
+ * Where an operation can be done: null is anywhere. One that is cancelled before anybody began has nothing to undo
+ * in its region, so it ends even where no worker serves that.
+ */
+export const WHERE_TO = "(CASE WHEN status = 'cancelling' AND attempt = 0 THEN NULL ELSE region END)";
+
 const CLAIM = {
   name: "operation_claim",
   text: `UPDATE operations
@@ -47,6 +53,7 @@ const CLAIM = {
              attempt = attempt + 1, revision = revision + 1, leased_by = $2, started_at = coalesce(started_at, clock_timestamp()),
              lease_expires_at = clock_timestamp() + $3 * interval '1 millisecond'
          WHERE id = $1 AND ${UNFINISHED} AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
+           AND (${WHERE_TO} IS NULL OR region = ANY ($4::text[]))
          RETURNING ${CLAIMED_COLUMNS}`,
 };
 
@@ -117,6 +124,8 @@ export interface OperationRequest {
   readonly payload: unknown;
   readonly payloadSecrets?: Uint8Array;
   readonly createdBy: OperationActor;
+  /** The workers of this region do it; absent: any worker. */
+  readonly region?: string;
 }
 
 /** Thrown where this attempt is no longer the operation's: stop, and change nothing more. */
@@ -174,6 +183,7 @@ export class Ledger {
       kind.maxAttempts,
       kind.timeoutSeconds,
       toJsonb(request.createdBy),
+      request.region ?? null,
     ]);
     if (operation === undefined) throw new Error("an insert returned no row");
     await this.#lock(tx, id, request.locks);
@@ -198,9 +208,17 @@ export class Ledger {
     });
   }
 
-  /** Takes an operation that nobody works at; null where it is done, gone, or somebody's. */
-  async claim(id: string, workerId: string, leaseMs: number): Promise<ClaimedOperation | null> {
-    const [operation] = await this.#db.rows<ClaimedOperation>(CLAIM, [id, workerId, leaseMs]);
+  /**
+   * Takes an operation that nobody works at; null where it is done, gone, somebody's, or of another region.
+   * @param regions that the worker serves
+   */
+  async claim(
+    id: string,
+    workerId: string,
+    leaseMs: number,
+    regions: readonly string[] = [],
+  ): Promise<ClaimedOperation | null> {
+    const [operation] = await this.#db.rows<ClaimedOperation>(CLAIM, [id, workerId, leaseMs, regions]);
     return operation ?? null;
   }
 

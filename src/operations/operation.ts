@@ -70,6 +70,8 @@ export interface Operation {
 
 /** An operation in the hands of a worker: what it has to do is in it too. */
 export interface ClaimedOperation extends Operation {
+  /** Whose workers do it; null: all. */
+  readonly region: string | null;
   readonly payload: unknown;
   readonly payloadSecrets: Buffer | null;
   readonly maxAttempts: number;

@@ -4,6 +4,10 @@ import pg from "pg";
 import type { Logger } from "../platform/logger.js";
 
 const NAME = "operations";
+
+/** Ids that any worker may do, or those of one region. */
+const nameOf = (region: string | null): string => (region === null ? NAME : `${NAME}.${region}`);
+
 /** BullMQ's own tables on PostgreSQL. */
 const SCHEMA = "bullmq";
 /**
@@ -26,18 +30,29 @@ export type QueueBackend =
   | { readonly kind: "postgres"; readonly databaseUrl: string }
   | { readonly kind: "redis"; readonly redisUrl: string };
 
+/** An operation on its way to workers. */
+export interface QueueItem {
+  readonly id: string;
+  /** Lower numbers come earlier. */
+  readonly priority: number;
+  /** Only workers that serve it get the id; null: any worker. */
+  readonly region: string | null;
+}
+
 /** Delivers ids of operations to workers. Losing all of it loses no work: the dispatcher sends again. */
 export interface OperationQueue {
+  /** Sends ids; one that is still in the queue is not sent twice. Rejects within seconds where the queue's server is away. */
+  send(items: readonly QueueItem[]): Promise<void>;
   /**
-   * Sends ids; one that is still in the queue is not sent twice. Lower priority numbers come earlier. Rejects
-   * within seconds where the queue's server is away.
+   * Starts to receive ids of no region and of these, as soon as the queue's server is there. The returned function
+   * stops receiving and waits for what runs.
+   * @param concurrency of those of no region together, and of each region's: none has to wait for another
    */
-  send(items: readonly { readonly id: string; readonly priority: number }[]): Promise<void>;
-  /**
-   * Starts to receive ids, as soon as the queue's server is there. The returned function stops receiving and
-   * waits for what runs.
-   */
-  consume(handler: (id: string) => Promise<void>, concurrency: number): Promise<() => Promise<void>>;
+  consume(
+    handler: (id: string) => Promise<void>,
+    concurrency: number,
+    regions?: readonly string[],
+  ): Promise<() => Promise<void>>;
   close(): Promise<void>;
 }
 
@@ -57,42 +72,73 @@ const JOB_OPTIONS = { attempts: 1, removeOnComplete: true, removeOnFail: true } 
 
 /** A BullMQ queue on PostgreSQL or Redis. Connection faults are logged and mended by the library. */
 export function openQueue(backend: QueueBackend, logger: Logger): OperationQueue {
-  const open = (): Producer => {
-    const queue = openProducer(backend);
-    queue.on("error", complaint(logger));
-    return queue;
+  const producers = new Map<string | null, SafeProducer>();
+  const producerOf = (region: string | null): SafeProducer => {
+    const producer = producers.get(region) ?? new SafeProducer(backend, nameOf(region), logger);
+    producers.set(region, producer);
+    return producer;
   };
-  let queue = open();
-  let worked = false;
+  // Connects now, not with the first that somebody waits for.
+  producerOf(null);
   return {
     async send(items) {
-      const jobs = items.map(({ id, priority }) => ({
-        name: "run",
-        data: {},
-        opts: { ...JOB_OPTIONS, jobId: id, priority },
-      }));
-      try {
-        // Before its first connection the library waits for as long as it takes.
-        await within(SEND_LIMIT_MS, queue.addBulk(jobs));
-        worked = true;
-      } catch (error) {
-        // One whose first connection fails remembers that for ever (PostgresConnection.waitUntilReady).
-        if (!worked) {
-          void queue.close().catch(() => {});
-          queue = open();
-        }
-        throw error;
-      }
+      const regions = [...new Set(items.map(({ region }) => region))];
+      await Promise.all(
+        regions.map((region) => producerOf(region).send(items.filter((item) => item.region === region))),
+      );
     },
-    consume: (handler, concurrency) => consume(backend, handler, concurrency, logger),
-    close: () => within(CLOSE_LIMIT_MS, queue.close()).catch(() => {}),
+    consume: (handler, concurrency, regions = []) => consume(backend, handler, concurrency, regions, logger),
+    close: async () => {
+      await Promise.all([...producers.values()].map((producer) => producer.close()));
+    },
   };
+}
+
+/** Sends to one queue. */
+class SafeProducer {
+  readonly #open: () => Producer;
+  #queue: Producer;
+  #worked = false;
+
+  constructor(backend: QueueBackend, name: string, logger: Logger) {
+    this.#open = () => {
+      const queue = openProducer(backend, name);
+      queue.on("error", complaint(logger));
+      return queue;
+    };
+    this.#queue = this.#open();
+  }
+
+  async send(items: readonly QueueItem[]): Promise<void> {
+    const jobs = items.map(({ id, priority }) => ({
+      name: "run",
+      data: {},
+      opts: { ...JOB_OPTIONS, jobId: id, priority },
+    }));
+    try {
+      // Before its first connection the library waits for as long as it takes.
+      await within(SEND_LIMIT_MS, this.#queue.addBulk(jobs));
+      this.#worked = true;
+    } catch (error) {
+      // One whose first connection fails remembers that for ever (PostgresConnection.waitUntilReady).
+      if (!this.#worked) {
+        void this.#queue.close().catch(() => {});
+        this.#queue = this.#open();
+      }
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await within(CLOSE_LIMIT_MS, this.#queue.close()).catch(() => {});
+  }
 }
 
 async function consume(
   backend: QueueBackend,
   handler: (id: string) => Promise<void>,
   concurrency: number,
+  regions: readonly string[],
   logger: Logger,
 ): Promise<() => Promise<void>> {
   const running = new Set<Promise<void>>();
@@ -102,11 +148,14 @@ async function consume(
     running.add(handled);
     await handled.finally(() => running.delete(handled));
   };
-  const worker = openConsumer(backend, process, concurrency);
-  worker.on("error", complaint(logger));
-  await worker.waitUntilReady();
+  const workers = [null, ...regions].map((region) => {
+    const worker = openConsumer(backend, nameOf(region), process, concurrency);
+    worker.on("error", complaint(logger));
+    return worker;
+  });
+  await Promise.all(workers.map((worker) => worker.waitUntilReady()));
   return async () => {
-    const closed = worker.close();
+    const closed = Promise.all(workers.map((worker) => worker.close()));
     while (running.size > 0) await Promise.allSettled(running);
     await within(CLOSE_LIMIT_MS, closed).catch(() => {});
   };
@@ -167,16 +216,16 @@ function redisConnection(redisUrl: string) {
   return { url: redisUrl, connectTimeout: CONNECT_LIMIT_MS, retryStrategy: () => RETRY_MS };
 }
 
-function openProducer(backend: QueueBackend): Producer {
+function openProducer(backend: QueueBackend, name: string): Producer {
   if (backend.kind === "postgres") {
-    return new Queue(NAME, { connection: postgresConnection(backend.databaseUrl) }, createPostgresBackend);
+    return new Queue(name, { connection: postgresConnection(backend.databaseUrl) }, createPostgresBackend);
   }
   // A send that cannot be made now fails at once: the sweep makes it up.
   const connection = { ...redisConnection(backend.redisUrl), maxRetriesPerRequest: 1, commandTimeout: 2_000 };
-  return new Queue(NAME, { connection });
+  return new Queue(name, { connection });
 }
 
-function openConsumer(backend: QueueBackend, process: Process, concurrency: number): Consumer {
+function openConsumer(backend: QueueBackend, name: string, process: Process, concurrency: number): Consumer {
   const options = {
     concurrency,
     lockDuration: LOCK_MS,
@@ -185,8 +234,8 @@ function openConsumer(backend: QueueBackend, process: Process, concurrency: numb
   };
   if (backend.kind === "postgres") {
     const connection = postgresConnection(backend.databaseUrl);
-    return new Worker(NAME, process, { connection, ...options }, createPostgresBackend);
+    return new Worker(name, process, { connection, ...options }, createPostgresBackend);
   }
   const connection = { ...redisConnection(backend.redisUrl), maxRetriesPerRequest: null };
-  return new Worker(NAME, process, { connection, ...options });
+  return new Worker(name, process, { connection, ...options });
 }

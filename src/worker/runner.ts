@@ -16,6 +16,8 @@ export interface RunnerDeps {
   readonly handlers: readonly OperationHandler[];
   readonly timing: Timing;
   readonly concurrency: number;
+  /** Whose operations this worker does, besides those of no region. */
+  readonly regions: readonly string[];
   readonly workerId: string;
   readonly logger: Logger;
 }
@@ -43,7 +45,8 @@ export class Runner {
   }
 
   async start(): Promise<void> {
-    this.#stopConsuming = await this.#deps.queue.consume((id) => this.#deliver(id), this.#deps.concurrency);
+    const { queue, concurrency, regions } = this.#deps;
+    this.#stopConsuming = await queue.consume((id) => this.#deliver(id), concurrency, regions);
   }
 
   /** Stops claiming; what runs is given `graceMs` to end, then is handed over to other workers. */
@@ -63,9 +66,9 @@ export class Runner {
   }
 
   async #deliver(id: string): Promise<void> {
-    const { ledger, timing, workerId, logger } = this.#deps;
+    const { ledger, timing, workerId, regions, logger } = this.#deps;
     try {
-      const operation = await ledger.claim(id, workerId, timing.leaseMs);
+      const operation = await ledger.claim(id, workerId, timing.leaseMs, regions);
       // Done, gone or somebody's: the queue delivers at least once, the claim decides.
       if (operation !== null) await this.#attempt(operation);
     } catch (error) {

@@ -35,13 +35,29 @@ describe.each(await queueBackends())("on $name", (backend) => {
   }
 
   /** Receives ids one at a time until `count` came. */
-  async function receive(count: number): Promise<string[]> {
+  async function receive(count: number, regions: readonly string[] = []): Promise<string[]> {
     const ids: string[] = [];
-    const stop = await queue.consume(async (id) => void ids.push(id), 1);
+    const stop = await queue.consume(async (id) => void ids.push(id), 1, regions);
     await until(`${count} ids came`, () => ids.length >= count);
     await stop();
     return ids;
   }
+
+  test("what a region has to do is sent to its workers alone", async () => {
+    const north = await bench.accept({ region: "north" });
+    const anywhere = await bench.accept();
+    await dispatcher.dispatch();
+    expect(await receive(1)).toEqual([anywhere.id]);
+    expect(await receive(1, ["north"])).toEqual([north.id]);
+  });
+
+  test("what was cancelled before anybody began ends though nobody serves its region", async () => {
+    const { id } = await bench.accept({ region: "nowhere" });
+    await bench.database.query("UPDATE operations SET status = 'cancelling' WHERE id = $1", [id]);
+    await dispatcher.dispatch();
+    expect(await receive(1)).toEqual([id]);
+    expect(await bench.ledger.claim(id, "worker", LEASE_MS)).toMatchObject({ status: "cancelling" });
+  });
 
   test("what is due is sent once, however often it is looked for", async () => {
     const { id } = await bench.accept();

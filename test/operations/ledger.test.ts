@@ -105,6 +105,16 @@ describe("claiming", () => {
     expect(claimed).toMatchObject({ id, status: "running", attempt: 1, startedAt: expect.any(Date) });
   });
 
+  test("an operation of a region is claimed by a worker that serves it alone", async () => {
+    const { id } = await bench.accept({ region: "north" });
+    expect(await bench.ledger.claim(id, "worker", LEASE_MS)).toBeNull();
+    expect(await bench.ledger.claim(id, "worker", LEASE_MS, ["south"])).toBeNull();
+    expect(await bench.ledger.claim(id, "worker", LEASE_MS, ["south", "north"])).toMatchObject({
+      attempt: 1,
+      region: "north",
+    });
+  });
+
   test("a live lease cannot be claimed; one that ran out can, with the next attempt", async () => {
     const { id } = await bench.accept();
     const first = await bench.ledger.claim(id, "first", LEASE_MS);

@@ -22,7 +22,8 @@ describe.each(await queueBackends())("on $name", (backend) => {
     await database.drop();
   });
 
-  const send = (...ids: string[]): Promise<void> => queue.send(ids.map((id) => ({ id, priority: 100 })));
+  const send = (...ids: string[]): Promise<void> =>
+    queue.send(ids.map((id) => ({ id, priority: 100, region: null })));
 
   test("an id that waits is not sent twice", async () => {
     const [id, marker] = [newId(), newId()];
@@ -77,8 +78,8 @@ describe.each(await queueBackends())("on $name", (backend) => {
   test("lower priority numbers come first", async () => {
     const [late, early] = [newId(), newId()];
     await queue.send([
-      { id: late, priority: 100 },
-      { id: early, priority: 10 },
+      { id: late, priority: 100, region: null },
+      { id: early, priority: 10, region: null },
     ]);
     const received: string[] = [];
     const stop = await queue.consume(async (one) => void received.push(one), 1);
@@ -114,6 +115,30 @@ describe.each(await queueBackends())("on $name", (backend) => {
     const stop = await queue.consume(async (one) => void received.push(one), 1);
     await until("it is delivered again", () => received.includes(id), 15_000);
     await stop();
+  });
+
+  test("an id of a region goes to those who serve it, one of none to anybody", async () => {
+    const [north, south, anywhere] = [newId(), newId(), newId()];
+    const received = { north: [] as string[], none: [] as string[] };
+    await queue.send([
+      { id: north, priority: 100, region: "north" },
+      { id: south, priority: 100, region: "south" },
+      { id: anywhere, priority: 100, region: null },
+    ]);
+    const stopNone = await queue.consume(async (id) => void received.none.push(id), 1);
+    await until("that of no region came", () => received.none.includes(anywhere));
+    await stopNone();
+    const stopNorth = await queue.consume(async (id) => void received.north.push(id), 1, ["north"]);
+    await until("that of the region came", () => received.north.includes(north));
+    const marker = newId();
+    await queue.send([{ id: marker, priority: 1_000, region: "north" }]);
+    await until("the marker came", () => received.north.includes(marker));
+    await stopNorth();
+    expect(received).toEqual({ none: [anywhere], north: [north, marker] });
+    // And goes on to wait for whoever serves its region.
+    const stopSouth = await queue.consume(async (id) => void received.none.push(id), 1, ["south"]);
+    await until("that of the other region came", () => received.none.includes(south));
+    await stopSouth();
   });
 
   test("stopping waits for what runs", async () => {

@@ -53,6 +53,7 @@ export async function openWorkerBench(): Promise<WorkerBench> {
         ...{ ledger, queue, signals, handlers, logger },
         timing: { ...TIMING, ...timing },
         concurrency: 4,
+        regions: [],
         workerId: newId(),
       });
       runners.add(runner);
