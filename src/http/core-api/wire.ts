@@ -2,7 +2,8 @@ import { type Static, Type } from "typebox";
 import type { JobView } from "../../domain/jobs/view.js";
 import type { LogLine } from "../../domain/runs/logs.js";
 import type { RunView, StepView } from "../../domain/runs/runs.js";
-import { isDone, type Operation, secondsLeft } from "../../operations/operation.js";
+import type { Operation } from "../../operations/operation.js";
+import { viewOperation } from "../../operations/view.js";
 import { NullableTimestamp, Timestamp, Uuid } from "../schemas/common.js";
 
 const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
@@ -99,41 +100,13 @@ export const OperationWire = Type.Object(
 );
 export type OperationWire = Static<typeof OperationWire>;
 
-const HREFS: Readonly<Record<string, (id: string) => string>> = {
-  run: (id) => `/api/v1/job-runs/${id}`,
-  job: (id) => `/api/v1/jobs/${id}`,
-};
-
 export function operationHref(id: string): string {
   return `/api/v1/operations/${id}`;
 }
 
 export function toOperationWire(operation: Operation): OperationWire {
-  const { id, operationType, status, resourceType, resourceId } = operation;
-  return {
-    id,
-    operationType,
-    status,
-    done: isDone(status),
-    resource: { type: resourceType, id: resourceId, href: HREFS[resourceType]?.(resourceId) ?? null },
-    projectId: operation.projectId,
-    progress: { ...operation.progress, secondsLeft: secondsLeft(operation, Date.now()) },
-    // What a step found out for later attempts is not for clients.
-    steps: operation.steps.map(({ name, status, startedAt, finishedAt, message }) => ({
-      name,
-      status,
-      startedAt,
-      finishedAt,
-      message,
-    })),
-    result: operation.result,
-    error: operation.error,
-    createdAt: operation.createdAt.toISOString(),
-    startedAt: operation.startedAt?.toISOString() ?? null,
-    finishedAt: operation.finishedAt?.toISOString() ?? null,
-    createdBy: operation.createdBy,
-    nextOperationId: operation.nextOperationId,
-  };
+  const view = viewOperation(operation, Date.now());
+  return { ...view, steps: [...view.steps] };
 }
 
 const JOB_EXAMPLE = {
