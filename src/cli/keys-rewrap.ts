@@ -24,6 +24,10 @@ const SEALED: readonly SealedColumn[] = [
     purpose: "connection-secrets",
   },
   {
+    ...{ table: "deployments", id: "id", idType: "uuid", column: "secrets", keyId: "key_id" },
+    purpose: "deployment-secrets",
+  },
+  {
     ...{ table: "operations", id: "id", idType: "uuid", column: "payload_secrets", keyId: null },
     purpose: "operation-payloads",
   },

@@ -9,7 +9,12 @@ export interface OperationKind {
   readonly priority: number;
 }
 
+const HOUR = 3_600;
 const DAY = 86_400;
+
+/** Of a deployment: how long it takes goes with the size of its data, or not. */
+const long = { timeoutSeconds: DAY, maxAttempts: 20, priority: 100 } as const;
+const short = { timeoutSeconds: HOUR, maxAttempts: 20, priority: 50 } as const;
 
 export const CATALOG = {
   /** Executes a run of a BATCH job. */
@@ -18,6 +23,32 @@ export const CATALOG = {
   check: { timeoutSeconds: 10, maxAttempts: 2, cancellable: true, priority: 10 },
   /** Lists the streams of a source for a request that waits. */
   discover: { timeoutSeconds: 10, maxAttempts: 2, cancellable: true, priority: 10 },
+  /** Starts a database server of its own, the first time. */
+  "deployment.create": { ...short, cancellable: true },
+  /** Saves, stops the server, keeps the data. */
+  "deployment.pause": { ...short, cancellable: false },
+  /** Starts the server on the same address with the same data. */
+  "deployment.resume": { ...short, cancellable: false },
+  "deployment.restart": { ...short, cancellable: false },
+  /** Makes a second deployment from a consistent copy while the first serves. */
+  "deployment.clone": { ...long, cancellable: true },
+  /** Stores a consistent copy. */
+  "deployment.snapshot": { ...long, cancellable: true },
+  /** Puts a stored copy in the place of the data. */
+  "deployment.restore": { ...long, cancellable: true },
+  /** The same with an archive that somebody sent. */
+  "deployment.import": { ...long, cancellable: true },
+  /** Makes an archive to be downloaded. */
+  "deployment.export": { ...long, cancellable: true },
+  /** Exchanges the addresses of two deployments. */
+  "deployment.connection-url": { ...short, cancellable: false },
+  "deployment.rotate-password": { ...short, cancellable: false },
+  /** Changes the plan. */
+  "deployment.resize": { ...short, cancellable: false },
+  /** Stops the server and removes the data, after a last snapshot. */
+  "deployment.terminate": { ...long, cancellable: false },
+  /** Brings a server to where it should be; asked for by its region's supervisor. */
+  "deployment.recover": { ...short, cancellable: false },
 } as const satisfies Record<string, OperationKind>;
 
 export type OperationType = keyof typeof CATALOG;

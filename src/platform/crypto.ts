@@ -17,7 +17,8 @@ export type KeyPurpose =
   | "sessions"
   | "bootstrap"
   | "api-keys"
-  | "idempotency-answers";
+  | "idempotency-answers"
+  | "deployment-secrets";
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
