@@ -88,9 +88,14 @@ export const FIND_CLIENTS: Statement = {
 /** RFC 6749 appendix A.1: client ids are visible ASCII. Anything else names no client, and no query is made. */
 const CLIENT_ID = /^[\x20-\x7e]{1,256}$/;
 
+/** Whether a text could name a client. */
+export function isClientId(text: string): boolean {
+  return CLIENT_ID.test(text);
+}
+
 /** Reads the clients that exist among those asked for. */
 export async function readClients(sql: Sql, clientIds: readonly string[]): Promise<ClientRow[]> {
-  const plausible = clientIds.filter((id) => CLIENT_ID.test(id));
+  const plausible = clientIds.filter(isClientId);
   return plausible.length === 0 ? [] : sql.rows<ClientRow>(FIND_CLIENTS, [plausible]);
 }
 

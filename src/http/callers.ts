@@ -14,6 +14,7 @@ import type { Clock } from "../platform/clock.js";
 import type { Counters } from "../platform/counters.js";
 import { AppError } from "../platform/errors.js";
 import { type Credential, challengeOf, credentialOf, keyOfBody, NO_CREDENTIAL } from "./credentials.js";
+import { routedPath, sentPath } from "./dialect.js";
 import { countFailure, type RatePolicy, refuseAfterFailures } from "./rate-limit.js";
 
 /** What finding out who calls needs of the rest. */
@@ -113,7 +114,7 @@ export class Callers {
 
   async #requireProof(request: FastifyRequest, accessToken: string, thumbprint: string): Promise<void> {
     const proof = request.headers["dpop"]?.toString();
-    const proven = { method: request.method, path: pathOf(request), accessToken };
+    const proven = { method: request.method, path: sentPath(request), accessToken };
     await this.#deps.proofs.check(proof, proven, thumbprint);
   }
 
@@ -130,10 +131,8 @@ export class Callers {
   }
 
   /** A registered audience opens the dialects that it names; what no dialect owns is open to all (health, metadata). */
-  #opens({ dialects }: ResourceServer, request: FastifyRequest): boolean {
-    if (dialects === "all") return true;
-    const dialect = this.#deps.dialectOf(pathOf(request));
-    return dialect === null || dialects.has(dialect);
+  #opens(server: ResourceServer, request: FastifyRequest): boolean {
+    return opensDialect(server, this.#deps.dialectOf(routedPath(request)));
   }
 
   #unauthenticated(reply: FastifyReply, wanted: string, message: string, cause?: unknown): AppError {
@@ -167,8 +166,9 @@ function withServer(token: VerifiedToken, { server }: Admitted): VerifiedToken {
   return token.resourceServer === server ? token : { ...token, resourceServer: server };
 }
 
-function pathOf(request: FastifyRequest): string {
-  return request.url.split("?", 1)[0] ?? "/";
+/** Whether tokens for a resource server open a dialect; null: what no dialect owns. */
+export function opensDialect({ dialects }: ResourceServer, dialect: DialectName | null): boolean {
+  return dialects === "all" || dialect === null || dialects.has(dialect);
 }
 
 function accept(request: FastifyRequest, identity: Identity, token: VerifiedToken | null): Principal {

@@ -2,7 +2,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import fp from "fastify-plugin";
 import { AppError, type FieldError, notFound } from "../platform/errors.js";
 import { isDatabaseAway } from "../platform/sql.js";
-import { type Dialect, dialectOf } from "./dialect.js";
+import { type Dialect, dialectOf, routedPath, sentPath } from "./dialect.js";
 import { codeOf, STATUS } from "./status.js";
 import { pathOfPart } from "./validation.js";
 
@@ -39,13 +39,12 @@ export function sendFailure(
   }
   const retryAfter = error.details["retryAfter"] ?? (status === 503 ? 1 : undefined);
   if (retryAfter !== undefined) reply.header("retry-after", String(retryAfter));
-  const path = request.url.split("?", 1)[0] ?? "/";
-  const dialect = dialectOf(dialects, path);
+  const dialect = dialectOf(dialects, routedPath(request));
   return reply
     .code(status)
     .type(dialect.errorType)
     .serializer(JSON.stringify)
-    .send(dialect.fail({ error, status, requestId: request.id, path }));
+    .send(dialect.fail({ error, status, requestId: request.id, path: sentPath(request) }));
 }
 
 interface FrameworkError {

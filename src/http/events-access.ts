@@ -1,8 +1,9 @@
 import type { FastifyRequest } from "fastify";
 import { TokenJudge } from "../auth/judge.js";
 import type { Identity } from "../auth/principal.js";
-import type { CallerDeps } from "./callers.js";
+import { type CallerDeps, opensDialect } from "./callers.js";
 import { credentialOf } from "./credentials.js";
+import { routedPath } from "./dialect.js";
 
 /** Whether a caller that the guard let in would still be let in: asked again and again while an answer lasts. */
 export class Readmission {
@@ -31,7 +32,11 @@ export class Readmission {
   async #identify(request: FastifyRequest): Promise<Identity | null> {
     const now = this.#deps.clock.now().getTime();
     const token = request.accessToken;
-    if (token !== null) return token.expiresAt <= now ? null : (await this.#tokens.judge(token)).identity;
+    if (token !== null) {
+      if (token.expiresAt <= now) return null;
+      const { identity, server } = await this.#tokens.judge(token);
+      return opensDialect(server, this.#deps.dialectOf(routedPath(request))) ? identity : null;
+    }
     const credential = credentialOf(request);
     const key = credential.kind === "key" ? credential.value : keyOfUrl(request);
     return key === null ? this.#deps.sessions(request) : this.#deps.apiKeys.authenticate(key, now);

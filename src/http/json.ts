@@ -1,9 +1,8 @@
 import type { FieldError } from "../platform/errors.js";
+import { isStorable } from "../platform/text.js";
 
 /** Far more than any request needs; code that walks over values by recursion runs out of stack at some thousands. */
 const MAX_DEPTH = 64;
-/** What PostgreSQL stores in no text: NUL and halves of UTF-16 pairs. */
-const UNSTORABLE = /[\0\p{Surrogate}]/u;
 
 /**
  * Looks for what no field of any request may hold: text that cannot be stored, nesting without end, members that
@@ -27,11 +26,11 @@ export function faultOfValue(value: unknown, path: string): FieldError | null {
 
 function faultOfOne(value: unknown, depth: number): string | null {
   if (depth > MAX_DEPTH) return `is nested deeper than ${MAX_DEPTH} levels`;
-  if (typeof value === "string" && UNSTORABLE.test(value)) return "contains NUL or broken Unicode";
+  if (typeof value === "string" && !isStorable(value)) return "contains NUL or broken Unicode";
   return null;
 }
 
 function faultOfName(name: string): string | null {
   if (name === "__proto__") return "has a member __proto__";
-  return UNSTORABLE.test(name) ? "has a member whose name contains NUL or broken Unicode" : null;
+  return isStorable(name) ? null : "has a member whose name contains NUL or broken Unicode";
 }

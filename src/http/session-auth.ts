@@ -6,7 +6,7 @@ import type { LiveSession, OpenedSession, Sessions } from "../domain/people/sess
 import type { AppError } from "../platform/errors.js";
 import { SESSION_COOKIE } from "./credentials.js";
 import { type OriginPolicy, requireOwnPage } from "./csrf.js";
-import type { Dialect } from "./dialect.js";
+import { type Dialect, routedPath } from "./dialect.js";
 
 /** How the cookie is set. */
 export interface CookieSettings {
@@ -67,9 +67,8 @@ export function sessionAuthenticator(
     const secret = sessionSecretOf(request);
     const session = secret === null ? null : await deps.sessions.find(secret);
     if (session === null) return null;
-    const path = request.url.split("?", 1)[0] ?? "/";
     try {
-      requireOwnPage(deps.origins, request, session.secret, deps.dialectOf(path));
+      requireOwnPage(deps.origins, request, session.secret, deps.dialectOf(routedPath(request)));
     } catch (error) {
       const origin = { address: request.ip, requestId: request.id };
       deps.refused({ ...session.identity, origin }, error as AppError);

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { decodeJwt } from "jose";
 import type { AccessRecords } from "../auth/access-records.js";
+import { isClientId } from "../auth/clients.js";
 import type { TokenCounts } from "../auth/token-counts.js";
 import type { TokenParameters } from "../auth/token-parameters.js";
 import type { AuditBuffer } from "../domain/audit/buffer.js";
@@ -95,25 +96,36 @@ async function noteFailure(deps: TokenUsageDeps, request: FastifyRequest): Promi
   // The tenant whose client is tried can see it in its own log.
   const client = claimed === null ? null : await Promise.resolve(records.get(claimed)).catch(() => null);
   audit.noteStranger(
-    { organizationId: client?.organizationId ?? null, claimed, address: request.ip, requestId: request.id },
+    {
+      organizationId: client?.organizationId ?? null,
+      // What is nobody's name may be a secret that was typed in the wrong place.
+      claimed: client === null ? null : claimed,
+      ...{ address: request.ip, requestId: request.id },
+    },
     { action: "token.refused", details: { reason: "invalid_client" } },
   );
 }
 
-/** The client that a request says it is: nothing is checked here. */
-function claimedClient({ body, headers }: FastifyRequest): string | null {
+/** The client that a request says it is, where that could be one: nothing else is checked here. */
+function claimedClient(request: FastifyRequest): string | null {
+  const claimed = claimOf(request);
+  return claimed !== null && isClientId(claimed) ? claimed : null;
+}
+
+function claimOf({ body, headers }: FastifyRequest): string | null {
   const { client_id, client_assertion } = (body ?? {}) as TokenParameters;
-  if (client_id !== undefined) return client_id.slice(0, 256);
+  if (client_id !== undefined) return client_id;
   const basic = /^basic ([A-Za-z0-9+/=]+)$/i.exec(headers.authorization ?? "")?.[1];
   if (basic === undefined) return client_assertion === undefined ? null : claimedBy(client_assertion);
   const name = Buffer.from(basic, "base64").toString().split(":", 1)[0] ?? "";
-  return decodeForm(name).slice(0, 256);
+  return decodeForm(name);
 }
 
 /** RFC 7523 section 3: the subject of an assertion is the client. */
 function claimedBy(assertion: string): string | null {
   try {
-    return decodeJwt(assertion).sub?.slice(0, 256) ?? null;
+    const { sub } = decodeJwt(assertion);
+    return typeof sub === "string" ? sub : null;
   } catch {
     return null;
   }

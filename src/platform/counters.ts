@@ -52,6 +52,8 @@ export class Counters {
   readonly #changed = new Set<Window>();
   readonly #timer: NodeJS.Timeout;
   #exchanging: Promise<void> | null = null;
+  /** The latest time that anybody told. */
+  #now = 0;
 
   constructor(store: CounterStore, logger: Logger) {
     this.#store = store;
@@ -73,6 +75,7 @@ export class Counters {
   }
 
   #window(key: string, windowMs: number, now: number): Window {
+    this.#now = Math.max(this.#now, now);
     const known = this.#windows.get(key);
     if (known !== undefined && known.endsAt > now) return known;
     const startsAt = Math.floor(now / windowMs) * windowMs;
@@ -106,7 +109,8 @@ export class Counters {
       this.#logger.debug({ err: error }, "counts could not be exchanged; this process counts for itself");
       for (const window of windows) {
         window.pending += window.sent;
-        this.#changed.add(window);
+        // What is over limits nobody: it would wait in vain, and with many others for as long as the store is away.
+        if (window.endsAt > this.#now) this.#changed.add(window);
       }
     } finally {
       for (const window of windows) window.sent = 0;
@@ -148,7 +152,8 @@ export class PostgresCounterStore implements CounterStore {
     this.#prune = setInterval(() => void sql.run(PRUNE).catch(() => {}), PRUNE_EVERY_MS).unref();
   }
 
-  async add(increments: Parameters<CounterStore["add"]>[0]): Promise<number[]> {
+  async add(asked: Parameters<CounterStore["add"]>[0]): Promise<number[]> {
+    const increments = asked.map(({ key, ...increment }) => ({ key: storedKey(key), ...increment }));
     const rows = await this.#sql.rows<{ key: string; startsAt: number; count: number }>(ADD, [
       increments.map(({ key }) => key),
       increments.map(({ startsAt }) => startsAt),
@@ -162,6 +167,14 @@ export class PostgresCounterStore implements CounterStore {
   async close(): Promise<void> {
     clearInterval(this.#prune);
   }
+}
+
+/**
+ * A key as text that can be stored, and is no other key's: keys hold what strangers sent, and one that cannot be
+ * stored (NUL), or comes twice, would keep all others from being exchanged.
+ */
+function storedKey(key: string): string {
+  return JSON.stringify(key).slice(1, -1);
 }
 
 /** Counts of this process alone: nothing is exchanged. */

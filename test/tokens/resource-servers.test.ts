@@ -1,3 +1,4 @@
+import { request } from "node:http";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newId } from "../../src/platform/ids.js";
 import { claimsOf, type Fleet, type Instance, lasts, openFleet, PROMISE_MS } from "./support.js";
@@ -76,6 +77,37 @@ describe("a registered resource server", () => {
     expect(refused.headers["www-authenticate"]).toContain("another audience");
     // A second time, now that the token is known.
     expect((await api.call(token, { url: CORE })).status).toBe(401);
+  });
+
+  test("opens no other dialect by another spelling of its paths", async () => {
+    const { identifier } = await register({ dialects: ["core"] });
+    const token = await api.token(fleet.admin, { audience: identifier });
+    const origin = new URL(await api.app.listen({ port: 0, host: "127.0.0.1" }));
+    const get = (path: string): Promise<number> =>
+      new Promise((resolve, reject) => {
+        const { hostname, port } = origin;
+        const headers = { authorization: `Bearer ${token}` };
+        request({ hostname, port, path, headers, agent: false }, (answer) => {
+          answer.resume();
+          resolve(answer.statusCode ?? 0);
+        })
+          .on("error", reject)
+          .end();
+      });
+    const spellings = ["/organizations/api-clients", "/api/v1/apiKeys", PROJECT].flatMap((path) => [
+      path,
+      `${path}/`,
+      `${path}?x=/api/v1/`,
+      `${path}#`,
+      `http://gatehouse.example${path}`,
+      path.replace(/^\/(.)/, (_all, first: string) => `/%${first.charCodeAt(0).toString(16)}`),
+      path.replace(/[a-z](?=[^/]*$)/, (letter) => `%${letter.charCodeAt(0).toString(16)}`),
+    ]);
+    const opened: string[] = [];
+    for (const path of spellings) if ((await get(path)) === 200) opened.push(path);
+    expect(opened).toEqual([]);
+    expect(await get(CORE)).toBe(200);
+    expect(await get("/%61pi/v1/jobs/a/probe")).toBe(200);
   });
 
   test("of another organization is unknown, also where one's own has the same name", async () => {

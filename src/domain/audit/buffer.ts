@@ -2,6 +2,8 @@ import type { Principal } from "../../auth/principal.js";
 import { newId } from "../../platform/ids.js";
 import type { Logger } from "../../platform/logger.js";
 import type { PrismaClient } from "../../platform/prisma.js";
+import { isDatabaseAway } from "../../platform/sql.js";
+import { toStorable } from "../../platform/text.js";
 import { type AuditEntry, type AuditRow, toAuditRow } from "./audit.js";
 
 const FLUSH_EVERY_MS = 250;
@@ -49,7 +51,8 @@ export class AuditBuffer {
       projectId: null,
       actorKind: "anonymous",
       actorId: null,
-      actorName: stranger.claimed?.slice(0, 200) ?? null,
+      // Whatever a stranger sends is written somehow: one event that cannot be would keep all others waiting.
+      actorName: stranger.claimed === null ? null : toStorable(stranger.claimed.slice(0, 200)),
       action: entry.action,
       targetType: entry.target?.type ?? null,
       targetId: entry.target?.id ?? null,
@@ -81,9 +84,27 @@ export class AuditBuffer {
       await this.#prisma.auditEvent.createMany({ data: dropped === 0 ? rows : [...rows, overflow(dropped)] });
     } catch (error) {
       this.#logger.warn({ err: error, events: rows.length }, "audit events could not be written yet");
-      this.#dropped += dropped + Math.max(0, rows.length + this.#waiting.length - CAPACITY);
-      this.#waiting = [...rows, ...this.#waiting].slice(0, CAPACITY);
+      const left = isDatabaseAway(error) ? rows : await this.#writeEach(rows);
+      this.#dropped += dropped + Math.max(0, left.length + this.#waiting.length - CAPACITY);
+      this.#waiting = [...left, ...this.#waiting].slice(0, CAPACITY);
     }
+  }
+
+  /** Where something is wrong with one of them, the others are written without it. Gives back what has to wait. */
+  async #writeEach(rows: readonly AuditRow[]): Promise<AuditRow[]> {
+    const left: AuditRow[] = [];
+    for (const row of rows) {
+      try {
+        await this.#prisma.auditEvent.createMany({ data: [row], skipDuplicates: true });
+      } catch (error) {
+        if (isDatabaseAway(error)) left.push(row);
+        else {
+          this.#logger.error({ err: error, action: row.action }, "an audit event cannot be written");
+          this.#dropped += 1;
+        }
+      }
+    }
+    return left;
   }
 
   async close(): Promise<void> {

@@ -69,6 +69,17 @@ describe("with a session", () => {
     expect(core.body).toMatchObject({ code: "forbidden" });
   });
 
+  test("the topics dialect wants its CSRF token however its path is spelled", async () => {
+    const { body } = await web.as(cookie, "GET", "/auth");
+    const { csrfToken } = body.data as { csrfToken: string };
+    for (const path of ["/api/v1/apiKey", "/api/v1/%61piKey", "/%61pi/v1/apiKey", "/api/v1/apiKey#"]) {
+      const made = { body: { name: "a key" } };
+      expect([path, (await web.as(cookie, "POST", path, made)).status]).toEqual([path, 403]);
+      const headers = { "x-csrf-token": csrfToken };
+      expect((await web.as(cookie, "POST", path, { ...made, headers })).status).toBe(200);
+    }
+  });
+
   test("a refused request is written down in the name of the session's user", async () => {
     const event = await until("it is written down", () =>
       it.runtime.prisma.auditEvent.findFirst({ where: { action: "request.denied", outcome: "denied" } }),
