@@ -9,7 +9,7 @@ import { holdProject } from "../projects/hold.js";
 import type { Project } from "../projects/projects.js";
 import { checkGraph, pipeline, type StreamSelection } from "./graph.js";
 import { nextRun, parseFrequency } from "./schedule.js";
-import { type JobRow, type JobView, toJobView, VIEW } from "./view.js";
+import { type JobRow, type JobView, toJobView, VIEW, withCurrent } from "./view.js";
 
 /** A job as the project API describes it: source and destination inline. */
 export interface PipelineInput {
@@ -29,8 +29,8 @@ export interface JobFilter {
   readonly processing?: string;
   readonly execution?: string;
   readonly state?: string;
-  /** Tags that a job must have, with these values. */
-  readonly tags?: Readonly<Record<string, string>>;
+  /** Names and values of tags that a job must have, all of them. */
+  readonly tags?: readonly (readonly [name: string, value: string])[];
 }
 
 export class Jobs {
@@ -208,7 +208,7 @@ export class Jobs {
       orderBy: { number: "asc" },
       ...(page.limit === null ? {} : { take: page.limit }),
     });
-    return rows.map((row) => this.#present(row));
+    return (await withCurrent(this.#prisma, rows)).map((row) => this.#present(row));
   }
 
   /** Jobs whose current version uses one of these connections. */
@@ -223,7 +223,7 @@ export class Jobs {
       include: VIEW,
       orderBy: { number: "asc" },
     });
-    return rows.map((row) => this.#present(row));
+    return (await withCurrent(this.#prisma, rows)).map((row) => this.#present(row));
   }
 
   async get(project: Project, number: number): Promise<JobView> {
@@ -237,7 +237,6 @@ export class Jobs {
     limit: number,
     after: string | null,
   ): Promise<JobView[]> {
-    const tags = Object.entries(filter.tags ?? {});
     const rows = await this.#prisma.job.findMany({
       where: {
         ...reach(principal),
@@ -247,14 +246,14 @@ export class Jobs {
         ...(filter.state === undefined ? {} : { state: filter.state }),
         AND: [
           ...(after === null ? [] : [{ id: { gt: after } }]),
-          ...tags.map(([name, value]) => ({ tags: { path: [name], equals: value } })),
+          ...(filter.tags ?? []).map(([name, value]) => ({ tags: { path: [name], equals: value } })),
         ],
       },
       include: VIEW,
       orderBy: { id: "asc" },
       take: limit,
     });
-    return rows.map((row) => this.#present(row));
+    return (await withCurrent(this.#prisma, rows)).map((row) => this.#present(row));
   }
 
   async getAny(principal: Principal, id: string): Promise<JobView> {
@@ -268,7 +267,9 @@ export class Jobs {
   async #view(tx: PrismaTransaction, where: object): Promise<JobView> {
     const row = await tx.job.findFirst({ where: { ...where, deletedAt: null }, include: VIEW });
     if (row === null) throw notFound("job");
-    return this.#present(row);
+    const [read] = await withCurrent(tx, [row]);
+    if (read === undefined) throw new Error("a job was lost on its way");
+    return this.#present(read);
   }
 
   #present(row: JobRow): JobView {

@@ -20,17 +20,15 @@ function idOf(text: string): string {
 }
 
 /** `tag=name:value`, as often as wanted: all must hold. */
-function parseTags(tags: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    tags.map((tag) => {
-      const colon = tag.indexOf(":");
-      if (colon < 1)
-        throw invalid(`tag "${tag}" must be name:value`, [
-          { path: "/query/tag", message: "must be name:value" },
-        ]);
-      return [tag.slice(0, colon), tag.slice(colon + 1)];
-    }),
-  );
+function parseTags(tags: readonly string[]): (readonly [name: string, value: string])[] {
+  return tags.map((tag) => {
+    const colon = tag.indexOf(":");
+    if (colon < 1)
+      throw invalid(`tag "${tag}" must be name:value`, [
+        { path: "/query/tag", message: "must be name:value" },
+      ]);
+    return [tag.slice(0, colon), tag.slice(colon + 1)];
+  });
 }
 
 export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = async (app, { services }) => {

@@ -5,6 +5,7 @@ import {
   type OperationAnswer,
   openInstallation,
 } from "../../support/installation.js";
+import { until } from "../../support/until.js";
 import { createStore, files, holdTable, ProjectApi, type Store, TIMESTAMP } from "../project/support.js";
 
 let gatehouse: Installation;
@@ -119,6 +120,7 @@ describe("jobs", () => {
     ["tag=createdUsing:API", ["copy", "slow"]],
     ["tag=createdUsing:API&tag=createdByUser:administrator", ["copy", "slow"]],
     ["tag=createdUsing:API&tag=createdByUser:nobody", []],
+    ["tag=createdUsing:nothing&tag=createdUsing:API", []],
     ["tag=created.using:API", []],
     ["limit=1", ["copy"]],
   ])("are listed by %s", async (query, names) => {
@@ -253,4 +255,37 @@ test("runs of a job are listed newest first, in pages", async () => {
   expect(first.items.map(({ number }) => number)).toEqual([3, 2]);
   expect(second.items.map(({ number }) => number)).toEqual([1]);
   expect(second.nextCursor).toBeNull();
+});
+
+test("a list of jobs reads one run and one version of each, however many there were", async () => {
+  const { database } = gatehouse;
+  const MANY = 5_000;
+  await database.query(
+    `INSERT INTO runs (id, organization_id, project_id, job_id, job_version, number, operation_id)
+     SELECT gen_random_uuid(), organization_id, project_id, id, 0, -n, gen_random_uuid()
+     FROM jobs, generate_series(1, $2::int) n WHERE id = $1`,
+    [copy.id, MANY],
+  );
+  await database.query(
+    `INSERT INTO job_versions (job_id, version, graph, created_by)
+     SELECT $1, -n, '{"vertices": [], "edges": []}', 'test' FROM generate_series(1, $2::int) n`,
+    [copy.id, MANY],
+  );
+  await database.query("ANALYZE runs, job_versions");
+  const fetched = async (table: string): Promise<number> => {
+    const [row] = await database.query<{ rows: number }>(
+      "SELECT (seq_tup_read + idx_tup_fetch)::int AS rows FROM pg_stat_user_tables WHERE relname = $1",
+      [table],
+    );
+    return row?.rows ?? 0;
+  };
+  for (const table of ["runs", "job_versions"]) {
+    const before = await fetched(table);
+    // The server counts at its leisure.
+    await until(`the reads of ${table} are counted`, async () => {
+      expect((await get<Page<Job>>("/jobs")).body.items).toHaveLength(2);
+      return (await fetched(table)) > before;
+    });
+    expect((await fetched(table)) - before).toBeLessThan(MANY);
+  }
 });
