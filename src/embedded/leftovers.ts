@@ -1,6 +1,7 @@
 import { readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { commandOf, isPostgres, lifeOf, serverProcesses, short, signal, within } from "./processes.js";
+import { lifeOf, short } from "../platform/processes.js";
+import { commandOf, isPostgres, serverProcesses, signal, within } from "./processes.js";
 
 /**
  * The name under which the server of a data folder runs, shown in the title of each of its processes. It comes

@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { lifeOf } from "./processes.js";
+import { lifeOf } from "../platform/processes.js";
 
 interface Claim {
   name: string;

@@ -10,8 +10,8 @@ import {
   symlinkSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { short } from "../platform/processes.js";
 import { type Account, accountCan, accountForRoot, isRoot } from "./account.js";
-import { short } from "./processes.js";
 
 /** Where one embedded server keeps what, and as whom it runs. */
 export interface Place {

@@ -1,5 +1,4 @@
 import { spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -10,27 +9,6 @@ export interface ServerProcess {
   pid: number;
   /** The first process of the server, which commands the others. */
   postmaster: boolean;
-}
-
-/**
- * A token that tells this life of a process id from every other one (ids are used again, in containers at each
- * start), or undefined when no such process lives. A zombie is not alive: nobody may be there to reap it.
- */
-export function lifeOf(pid: number): string | undefined {
-  if (LINUX) {
-    const stat = readText(`/proc/${pid}/stat`);
-    if (stat === undefined) return undefined;
-    // proc(5): the second field is in parentheses and may hold anything; state is field 3, starttime field 22.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    if (fields[0] === "Z" || fields[0] === "X") return undefined;
-    return short(`${readText("/proc/sys/kernel/random/boot_id")} ${fields[19]}`);
-  }
-  const { status, stdout } = spawnSync("ps", ["-o", "stat=,lstart=", "-p", String(pid)], {
-    encoding: "utf8",
-    env: { ...process.env, LC_ALL: "C" },
-  });
-  if (status !== 0 || stdout.trim().startsWith("Z")) return undefined;
-  return short(stdout.trim().replace(/^\S+\s+/, ""));
 }
 
 /** The words of a process's command line; empty for one that is gone or a zombie. */
@@ -82,11 +60,6 @@ export async function within(milliseconds: number, condition: () => boolean): Pr
     await delay(20);
   }
   return true;
-}
-
-/** Twelve hex digits that stand for a text in names of files and processes. */
-export function short(text: string): string {
-  return createHash("sha256").update(text).digest("hex").slice(0, 12);
 }
 
 function allProcesses(): { pid: number; command: string[] }[] {

@@ -81,6 +81,8 @@ export interface PlaceView {
 export interface Place extends PlaceView {
   readonly fence: Fence;
   readonly volume: Volume;
+  /** A path at which the programs of the place can read and run this file of the machine: its own, or that of a copy. */
+  reach(file: string, signal: AbortSignal): Promise<string>;
   /**
    * Starts the server, unless it runs: then it is left as it is, whatever `server` says. Resolves when the process
    * is there, which says nothing of whether it answers yet. It outlives this process.
@@ -141,7 +143,7 @@ export interface ServerSpec {
   readonly program: string;
   /** Never a secret: everybody on the machine can read them. */
   readonly args: readonly string[];
-  /** The whole environment: nothing of Gatehouse's own is added but PATH, HOME, LANG and TMPDIR. */
+  /** The whole environment but PATH, HOME, LANG and TMPDIR: nothing of Gatehouse's own is in it. Never a secret either. */
   readonly env: Readonly<Record<string, string>>;
   readonly openFiles: number;
 }
@@ -154,7 +156,7 @@ export interface StopOptions {
 export interface ToolSpec {
   readonly program: string;
   readonly args: readonly string[];
-  /** As for servers; may hold a secret, which only the place's user and root can read. */
+  /** As for servers, but it may hold a secret: only the place's user and root can read it. */
   readonly env: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
   readonly stdin?: Readable;

@@ -17,7 +17,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import pg from "pg";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "../../src/embedded/postgres.js";
-import { lifeOf } from "../../src/embedded/processes.js";
+import { lifeOf } from "../../src/platform/processes.js";
 
 export interface Launcher {
   child: ChildProcess;

@@ -2,7 +2,8 @@ import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { clusterName } from "../../src/embedded/leftovers.js";
-import { lifeOf, serverProcesses } from "../../src/embedded/processes.js";
+import { serverProcesses } from "../../src/embedded/processes.js";
+import { lifeOf } from "../../src/platform/processes.js";
 import { freePort, spawnRole, type TestProcess } from "../support/processes.js";
 import { until } from "../support/until.js";
 

@@ -1,0 +1,115 @@
+// Effects on a place; see guard.ts for the variables and what runs before.
+
+/**
+ * Folders and user of a place. $1 its socket folder, $2 the folder of users (empty: none are given), $3 and $4 the
+ * first and last user id. Says the id. A link <users>/<id> -> <place> is made atomically, so no two places get the same.
+ */
+export const PREPARE = `
+mkdir -p "$D" && chmod 711 "$D" || exit 74
+own=
+if [ -n "$2" ]; then
+  id=\${C##*/}
+  [ ! -s "$C/uid" ] || read -r own < "$C/uid"
+  if [ -z "$own" ]; then
+    own=$3
+    until ln -sT "$id" "$2/$own" 2>/dev/null || [ "$(readlink "$2/$own")" = "$id" ]; do
+      own=$((own + 1))
+      [ "$own" -le "$4" ] || exit 72
+    done
+    printf '%s\\n' "$own" > "$C/uid.new" && mv -f "$C/uid.new" "$C/uid" || exit 74
+  fi
+fi
+for f in "$V" "$D/tmp" "$1"; do
+  if [ ! -d "$f" ] || [ -L "$f" ]; then mkdir -m 700 "$f" || exit 74; fi
+  # Somebody else may have made the one in /tmp first.
+  case "$(stat -c %u "$f")" in
+    "\${own:-$(id -u)}") ;;
+    0) [ -z "$own" ] || chown "$own:$own" "$f" || exit 74 ;;
+    *) echo "$f belongs to somebody else" >&2; exit 74 ;;
+  esac
+done
+printf '%s\\n' "$own"
+`;
+
+/**
+ * Becomes the server, once it holds the lock that all of the server keep for as long as they live. "$@" is the command.
+ * The place's lock is given back before, and descriptor 3 told.
+ */
+export const START = `
+exec 8>>"$C/server.lock" || exit 76
+flock -n 8 || exit 71
+stat=$(cat "/proc/$$/stat") || exit 76
+pid=$$
+cmd() { printf '%s %s %s\\n' "$pid" "\${20}" "$(cat /proc/sys/kernel/random/boot_id)"; }
+command=$*
+cmd \${stat##*) } > "$C/server.pid.new" && mv -f "$C/server.pid.new" "$C/server.pid" || exit 74
+exec 9>&-
+echo started >&3
+exec 3>&-
+cd "$V" || exit 76
+exec "$@"
+`;
+
+/** Whether the process in server.pid is this life's server: sets pid, or empties it. */
+const FIND = `
+pid=; time=; boot=
+[ ! -e "$C/server.pid" ] || read -r pid time boot < "$C/server.pid" || pid=
+startof() { echo "\${20}"; }
+if [ -n "$pid" ]; then
+  stat=$(cat "/proc/$pid/stat" 2>/dev/null) || stat=
+  if [ -z "$stat" ] || [ "$boot" != "$(cat /proc/sys/kernel/random/boot_id)" ] ||
+    [ "$(startof \${stat##*) })" != "$time" ]; then pid=; fi
+fi
+`;
+
+/** Sends signal $1 to the server, where it lives. */
+export const SIGNAL = `${FIND}
+[ -z "$pid" ] || kill -s "$1" "$pid" 2>/dev/null || true
+`;
+
+/**
+ * Kills all that is left of the server and waits until its lock is free. With a user of its own that is all of that
+ * user; else whoever has the lock open.
+ */
+export const KILL = `${FIND}
+flock -n "$C/server.lock" true && exit 0
+[ -z "$pid" ] || kill -s KILL "$pid" 2>/dev/null
+for try in 1 2 3 4 5 6 7 8 9 10; do
+  if [ -n "$U" ]; then
+    as /bin/sh -c 'kill -s KILL -- -1' 2>/dev/null
+  else
+    for f in /proc/[0-9]*/fd/8; do
+      if [ "$f" -ef "$C/server.lock" ]; then p=\${f#/proc/}; kill -s KILL "\${p%%/*}" 2>/dev/null; fi
+    done
+  fi
+  flock -w 1 "$C/server.lock" true && exit 0
+done
+echo "processes of the server do not end" >&2
+exit 1
+`;
+
+/** A new folder $1 outside the volume, for account $2:$3 (empty: the present user); older ones of the place go. */
+export const MAKING = `
+rm -rf "$D"/making-*
+mkdir -m 700 "$1" || exit 74
+[ -z "$2" ] || chown "$2:$3" "$1" || exit 74
+`;
+
+/** Moves $1/made to $2 of the volume, by way of $3 there, and gives it to the place's user. */
+export const MADE = `
+cd "$V" || exit 76
+if [ -n "$U" ]; then chown -hR "$U:$U" "$1/made" || exit 74; fi
+as rm -rf -- "$3" "$2"
+mv -fT -- "$1/made" "$3" || exit 74
+as mv -fT -- "$3" "$2" && as sync -- "$(dirname -- "$2")" || exit 74
+rm -rf -- "$1"
+`;
+
+/** All of a place but its lock and its fence; $1 the link that keeps its user id, $2 its socket folder. */
+export const REMOVE = `
+as find "$2" -mindepth 1 -delete 2>/dev/null
+[ ! -d "$2" ] || as rmdir "$2" 2>/dev/null || rmdir "$2" 2>/dev/null
+rm -rf -- "$D" || exit 74
+rm -f "$C/uid" "$C/uid.new" "$C/server.pid" "$C/server.pid.new" "$C/server.lock"
+[ -z "$1" ] || rm -f "$1"
+`;

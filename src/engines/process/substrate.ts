@@ -1,0 +1,125 @@
+import { spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync } from "node:fs";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { short } from "../../platform/processes.js";
+import type { Fence, Place, PlaceSpec, PlaceView, Substrate } from "../substrate.js";
+import { layoutOf } from "./layout.js";
+import { ProcessPlace, type ProcessPlaceOptions, ProcessPlaceView, preparePlace } from "./place.js";
+import { PREPARE } from "./scripts.js";
+import { namesIn } from "./status.js";
+import { changingUser } from "./tool.js";
+import { freeUserRange, type UserRange } from "./users.js";
+
+export interface ProcessSubstrateOptions {
+  /** The region's folder, absolute. Its places are there, or under /var/lib/gatehouse where it is closed to their users. */
+  readonly root: string;
+  /** Where Gatehouse reaches the servers; default 127.0.0.1. */
+  readonly host?: string;
+  /** Addresses to which the servers bind; default `host` alone. */
+  readonly listen?: readonly string[];
+  /** User ids for places, where the worker is root; default: ids that nothing else uses. */
+  readonly users?: UserRange;
+}
+
+const TOOLS = ["flock", "setpriv", "prlimit", "find", "sync", "du"];
+const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/**
+ * Database servers as processes of this machine: a folder each, and a user each where the worker is root. All workers
+ * of the region share the folder; the servers outlive them. Linux only.
+ */
+export function createProcessSubstrate(options: ProcessSubstrateOptions): Substrate {
+  const asRoot = process.getuid?.() === 0;
+  const users = options.users ?? freeUserRange();
+  const missing = whatIsMissing();
+  const root = missing === null ? usableRoot(options.root, asRoot ? users.first : undefined) : null;
+  const host = options.host ?? "127.0.0.1";
+
+  const place = (spec: PlaceSpec): ProcessPlaceOptions => {
+    if (root === null) throw new Error(missing ?? "the substrate does not work here");
+    return {
+      layout: layoutOf(root, spec.id),
+      port: spec.port,
+      host,
+      listen: options.listen ?? [host],
+      limits: spec.limits,
+      asRoot,
+    };
+  };
+
+  return {
+    kind: "process",
+    missing:
+      missing ??
+      (root === null
+        ? `users of databases cannot enter ${options.root} nor /var/lib/gatehouse: let others enter the folders above (chmod o+x)`
+        : null),
+
+    async open(spec: PlaceSpec, fence: Fence, signal: AbortSignal): Promise<Place> {
+      signal.throwIfAborted();
+      const at = place(spec);
+      const uid = await preparePlace(at, fence, PREPARE, [
+        at.layout.sockets,
+        asRoot ? join(at.layout.root, "users") : "",
+        String(users.first),
+        String(users.last),
+      ]);
+      return new ProcessPlace(at, fence, uid);
+    },
+
+    look(spec: PlaceSpec): PlaceView {
+      return new ProcessPlaceView(place(spec));
+    },
+
+    async list(signal: AbortSignal): Promise<readonly string[]> {
+      signal.throwIfAborted();
+      return root === null ? [] : namesIn(join(root, "places"));
+    },
+
+    portIsFree: (port) => isFree(host, port),
+  };
+}
+
+function whatIsMissing(): string | null {
+  if (process.platform !== "linux") return "databases as processes of the worker's machine need Linux";
+  const absent = TOOLS.filter((tool) => !PATH.split(":").some((folder) => existsSync(join(folder, tool))));
+  if (absent.length === 0) return null;
+  return `${absent.join(", ")} not found: install util-linux, coreutils and findutils`;
+}
+
+/** The folder where places can be, made ready; null where the users of places could not get there. */
+function usableRoot(asked: string, uid: number | undefined): string | null {
+  for (const root of [asked, join("/var/lib/gatehouse", short(asked))]) {
+    // Where nothing else is open, nobody's folders are opened up for this.
+    makeFolder(root, uid === undefined ? 0o700 : 0o711);
+    const places = join(root, "places");
+    makeFolder(places, uid === undefined ? 0o700 : 0o711);
+    makeFolder(join(root, "control"), 0o700);
+    makeFolder(join(root, "users"), 0o700);
+    if (uid === undefined) return root;
+    const [command = "", ...args] = [...changingUser({ uid, gid: uid }), "test", "-x", places];
+    if (spawnSync(command, args, { cwd: "/", stdio: "ignore" }).status === 0) return root;
+  }
+  return null;
+}
+
+/** The umask must not narrow these modes: other accounts pass through. Folders that exist are left alone. */
+function makeFolder(path: string, mode: number): void {
+  if (existsSync(path)) return;
+  mkdirSync(path, { recursive: true, mode });
+  chmodSync(path, mode);
+}
+
+function isFree(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: 1_000 });
+    const done = (free: boolean) => {
+      socket.destroy();
+      resolve(free);
+    };
+    socket.once("connect", () => done(false));
+    socket.once("timeout", () => done(false));
+    socket.once("error", (error: NodeJS.ErrnoException) => done(error.code === "ECONNREFUSED"));
+  });
+}
