@@ -21,7 +21,8 @@ RUN apt-get update \
   && apt-get install --yes --no-install-recommends tini \
   && rm -rf /var/lib/apt/lists/* \
   && install --directory --owner=node --group=node --mode=0700 /var/lib/gatehouse \
-  && install --directory --owner=node --group=node /files
+  && install --directory --owner=node --group=node /files \
+  && install --directory --owner=node --group=node /blobs
 WORKDIR /app
 # Owned by root: the process can read its program and not change it.
 COPY --from=build /app/package.json ./
@@ -32,9 +33,10 @@ COPY examples examples
 ENV NODE_ENV=production \
   HOST=0.0.0.0 \
   GATEHOUSE_HOME=/var/lib/gatehouse \
-  FILES_ROOT=/files
+  FILES_ROOT=/files \
+  BLOBS_ROOT=/blobs
 USER node
-VOLUME ["/var/lib/gatehouse", "/files"]
+VOLUME ["/var/lib/gatehouse", "/files", "/blobs"]
 EXPOSE 8080
 # Of the roles all and api; a worker listens to nothing (compose.yaml turns it off there).
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \

@@ -1,5 +1,7 @@
 import { isAbsolute, resolve } from "node:path";
 import { Ajv } from "ajv";
+import { type DeploymentsConfig, toDeploymentsConfig } from "./config/deployments.js";
+import { readConfigFile } from "./config/file.js";
 
 /** How long claims live and how often the database is looked at; changed by tests alone. */
 export interface Timing {
@@ -26,6 +28,12 @@ export interface Config {
   readonly home: string;
   /** What the file connector may see; absolute. */
   readonly filesRoot: string;
+  /** Where uploads, snapshots and exports are stored; absolute. */
+  readonly blobsRoot: string;
+  /** Of an archive that is uploaded to be imported. */
+  readonly importLimitBytes: number;
+  /** Where databases run and what they may use. */
+  readonly deployments: DeploymentsConfig;
   readonly corsOrigins: readonly string[];
   /** Whether people other than the first may sign up by themselves. */
   readonly allowSignUp: boolean;
@@ -79,7 +87,10 @@ const SCHEMA = {
     GATEHOUSE_MASTER_KEY: nonEmpty,
     GATEHOUSE_MASTER_KEY_OLD: { type: "string", default: "" },
     GATEHOUSE_HOME: { ...nonEmpty, default: ".gatehouse" },
+    GATEHOUSE_CONFIG: nonEmpty,
     FILES_ROOT: nonEmpty,
+    BLOBS_ROOT: nonEmpty,
+    IMPORT_LIMIT_MIB: { type: "integer", minimum: 1, maximum: 16_777_216, default: 10_240 },
     CORS_ORIGINS: { type: "string", default: "http://localhost:8000" },
     ALLOW_SIGNUP: { type: "boolean", default: false },
     SESSION_SAMESITE: { enum: ["lax", "strict", "none"], default: "lax" },
@@ -98,7 +109,7 @@ const SCHEMA = {
     AUDIT_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 365 },
     ROTATE_KEYS_DAYS: { type: "integer", minimum: 0, maximum: 3_650, default: 90 },
     WORKER_CONCURRENCY: { type: "integer", minimum: 1, maximum: 256, default: 8 },
-    GATEHOUSE_REGIONS: { type: "string", pattern: REGIONS_PATTERN, default: "local" },
+    GATEHOUSE_REGIONS: { type: "string", pattern: REGIONS_PATTERN },
     GATEHOUSE_LEASE_MS: { ...milliseconds, default: 6_000 },
     GATEHOUSE_HEARTBEAT_MS: { ...milliseconds, default: 1_500 },
     GATEHOUSE_SWEEP_MS: { ...milliseconds, default: 1_000 },
@@ -119,6 +130,7 @@ const WANTED: Readonly<Record<string, string>> = {
   BOOTSTRAP_CLIENT_SECRET: "at least 32 characters, at most 256 (openssl rand -base64 32)",
   LOG_LEVEL: "trace, debug, info, warn, error, fatal or silent",
   WORKER_CONCURRENCY: "a number from 1 to 256",
+  IMPORT_LIMIT_MIB: "a number of MiB from 1 to 16777216",
   GATEHOUSE_REGIONS: "names of regions (a-z 0-9 -, at most 32 characters) with commas between",
 };
 
@@ -133,7 +145,10 @@ interface Settings {
   readonly GATEHOUSE_MASTER_KEY?: string;
   readonly GATEHOUSE_MASTER_KEY_OLD: string;
   readonly GATEHOUSE_HOME: string;
+  readonly GATEHOUSE_CONFIG?: string;
   readonly FILES_ROOT?: string;
+  readonly BLOBS_ROOT?: string;
+  readonly IMPORT_LIMIT_MIB: number;
   readonly CORS_ORIGINS: string;
   readonly ALLOW_SIGNUP: boolean;
   readonly SESSION_SAMESITE: Config["sessionSameSite"];
@@ -152,7 +167,7 @@ interface Settings {
   readonly AUDIT_RETENTION_DAYS: number;
   readonly ROTATE_KEYS_DAYS: number;
   readonly WORKER_CONCURRENCY: number;
-  readonly GATEHOUSE_REGIONS: string;
+  readonly GATEHOUSE_REGIONS?: string;
   readonly GATEHOUSE_LEASE_MS: number;
   readonly GATEHOUSE_HEARTBEAT_MS: number;
   readonly GATEHOUSE_SWEEP_MS: number;
@@ -198,11 +213,27 @@ export function loadConfig(env: Env, cwd: string): Config {
   if (settings.GATEHOUSE_HEARTBEAT_MS * 2 > settings.GATEHOUSE_LEASE_MS) {
     faults.push("GATEHOUSE_HEARTBEAT_MS must be at most half of GATEHOUSE_LEASE_MS");
   }
+  const deployments = loadDeployments(settings, cwd, faults);
   if (faults.length > 0) throw new Error(`the configuration cannot be used:\n  - ${faults.join("\n  - ")}`);
-  return toConfig(settings, cwd);
+  return toConfig(settings, cwd, deployments);
 }
 
-function toConfig(settings: Settings, cwd: string): Config {
+function loadDeployments(settings: Settings, cwd: string, faults: string[]): DeploymentsConfig {
+  const { GATEHOUSE_CONFIG: path, GATEHOUSE_REGIONS: served = "" } = settings;
+  const file = path === undefined ? { sections: {}, faults: [] } : readConfigFile(resolve(cwd, path));
+  faults.push(...file.faults);
+  const places = { home: resolve(cwd, settings.GATEHOUSE_HOME), cwd };
+  const before = faults.length;
+  const deployments = toDeploymentsConfig(file.sections, places, faults);
+  if (faults.length > before) return deployments;
+  const names = deployments.regions.map(({ name }) => name);
+  for (const name of list(served).filter((one) => !names.includes(one))) {
+    faults.push(`GATEHOUSE_REGIONS names ${name}, which is no region; there are ${names.join(", ")}`);
+  }
+  return deployments;
+}
+
+function toConfig(settings: Settings, cwd: string, deployments: DeploymentsConfig): Config {
   const absolute = (path: string): string => (isAbsolute(path) ? path : resolve(cwd, path));
   const home = absolute(settings.GATEHOUSE_HOME);
   const embedded = settings.DATABASE_URL === undefined;
@@ -216,6 +247,9 @@ function toConfig(settings: Settings, cwd: string): Config {
     oldMasterKeys: settings.GATEHOUSE_MASTER_KEY_OLD,
     home,
     filesRoot: settings.FILES_ROOT === undefined ? resolve(home, "files") : absolute(settings.FILES_ROOT),
+    blobsRoot: settings.BLOBS_ROOT === undefined ? resolve(home, "blobs") : absolute(settings.BLOBS_ROOT),
+    importLimitBytes: settings.IMPORT_LIMIT_MIB * 1024 ** 2,
+    deployments,
     corsOrigins: list(settings.CORS_ORIGINS),
     allowSignUp: settings.ALLOW_SIGNUP,
     sessionSameSite: settings.SESSION_SAMESITE,
@@ -238,7 +272,10 @@ function toConfig(settings: Settings, cwd: string): Config {
     rotateKeysDays: settings.ROTATE_KEYS_DAYS,
     logLevel: settings.LOG_LEVEL,
     workerConcurrency: settings.WORKER_CONCURRENCY,
-    regions: list(settings.GATEHOUSE_REGIONS),
+    regions:
+      settings.GATEHOUSE_REGIONS === undefined
+        ? Object.freeze(deployments.regions.map(({ name }) => name))
+        : list(settings.GATEHOUSE_REGIONS),
     timing: Object.freeze({
       leaseMs: settings.GATEHOUSE_LEASE_MS,
       heartbeatMs: settings.GATEHOUSE_HEARTBEAT_MS,
