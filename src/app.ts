@@ -4,6 +4,7 @@ import type { Access } from "./access.js";
 import { accessLogPlugin } from "./http/access-log.js";
 import { bodiesPlugin } from "./http/bodies.js";
 import type { CallerDeps } from "./http/callers.js";
+import { clientErrorHandler } from "./http/client-errors.js";
 import { coreDialect } from "./http/core-api/dialect.js";
 import { coreApi } from "./http/core-api/routes.js";
 import { deploymentsDialect } from "./http/deployments-api/dialect.js";
@@ -65,6 +66,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     // `accessLogPlugin` writes one line per request, without the query.
     logController: new LogController({ disableRequestLogging: true }),
     return503OnClosing: true,
+    clientErrorHandler: clientErrorHandler(DIALECTS),
     frameworkErrors: (error, request, reply) => void sendFailure(DIALECTS, error, request, reply),
     routerOptions: { maxParamLength: 500, ignoreTrailingSlash: true },
   });

@@ -22,7 +22,7 @@ export const bodiesPlugin = fp(
         const text = decode(bytes);
         if (text === null) return done(invalid("the body is not valid UTF-8"));
         parse(request, text, (error, value) => {
-          done(error === null ? null : invalid(`the body is not valid JSON: ${error.message}`), value);
+          done(error === null ? null : invalid(faultOf(text)), value);
         });
       },
     );
@@ -36,6 +36,20 @@ function decode(bytes: Buffer): string | null {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
     return null;
+  }
+}
+
+/** What is wrong with a body. The parser's own words are left out: they quote the body, which may hold a secret. */
+function faultOf(text: string): string {
+  try {
+    JSON.parse(text);
+    return "the body has a member __proto__ or constructor.prototype";
+  } catch (error) {
+    const { message } = error as Error;
+    const place = /at position \d+/.exec(message)?.[0];
+    const token = /^Unexpected token ('.'|.(?= ))/u.exec(message)?.[1];
+    if (place !== undefined) return `the body is not valid JSON: the fault is ${place}`;
+    return `the body is not valid JSON: ${token === undefined ? "it ends too early" : `${token} is not expected`}`;
   }
 }
 

@@ -140,7 +140,7 @@ export class Callers {
     const challenge =
       resourceMetadata === undefined ? wanted : `${wanted}, resource_metadata="${resourceMetadata}"`;
     reply.header("www-authenticate", challenge);
-    return new AppError("unauthenticated", message, { details: { challenge }, cause });
+    return new AppError("unauthenticated", message, { cause });
   }
 
   #now(): number {

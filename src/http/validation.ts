@@ -21,11 +21,25 @@ export function pathOfPart(part: string): string {
   return PARTS[part] ?? `/${part}`;
 }
 
+/** A query is percent-encoded UTF-8; the parser would take what is not as it stands, for something nobody sent. */
+function requireDecodable(url: string): void {
+  const query = url.slice(url.indexOf("?") + 1);
+  if (query === url || !query.includes("%")) return;
+  try {
+    decodeURIComponent(query);
+  } catch {
+    throw invalid("the query is not percent-encoded UTF-8", [
+      { path: "/query", message: "is not percent-encoded UTF-8" },
+    ]);
+  }
+}
+
 /** Bodies are taken as they are; what comes as text (queries, paths, headers) is turned into numbers and so on. */
 export const validationPlugin = fp(
   async (app: FastifyInstance) => {
     const exact = new Ajv({ ...SETTINGS, coerceTypes: false });
     const coerced = new Ajv({ ...SETTINGS, coerceTypes: "array" });
+    app.addHook("preValidation", async (request) => requireDecodable(request.url));
     for (const ajv of [exact, coerced]) formats.default(ajv, ["date-time", "uuid", "uri", "email"]);
     app.setValidatorCompiler(({ schema, httpPart }) => {
       const validate = (httpPart === "body" ? exact : coerced).compile(schema);

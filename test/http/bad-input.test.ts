@@ -1,3 +1,4 @@
+import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
   type Answer,
@@ -218,15 +219,7 @@ test("garbage in any parameter of any query is a clear refusal, or makes no diff
   const wrong: string[] = [];
   for (const route of routes) {
     for (const name of route.queryParameters) {
-      for (const garbage of [
-        ...GARBAGE,
-        ...encoded,
-        "a%00:b",
-        "%FF",
-        "",
-        `1&${name}=2`,
-        "%7B%22a%22%3A1%7D",
-      ]) {
+      for (const garbage of [...GARBAGE, ...encoded, "a%00:b", "", `1&${name}=2`, "%7B%22a%22%3A1%7D"]) {
         const path = `${pathWith(route, VALUES)}${route.query === "" ? "?" : "&"}${name}=${garbage}`;
         const answer = await gatehouse.call(route.method, path, { body: route.body });
         if (answer.status < 300) continue;
@@ -238,10 +231,80 @@ test("garbage in any parameter of any query is a clear refusal, or makes no diff
   expect(wrong).toEqual([]);
 });
 
-test("a path that is longer than any header may be is a 4xx before anything reads it", async () => {
-  // On a connection of its own, which the server closes.
-  const answer = await fetch(`${gatehouse.origin}/api/v1/jobs/${"a".repeat(20_000)}`);
-  expect(answer.status).toBe(431);
+test.each(["%FF", "%", "%ZZ", "%E0%A4", "a%C0%80b"])(
+  "the malformed query value %s is a 400 that says so, on every route that can be read",
+  async (value) => {
+    for (const route of routes.filter(({ method }) => method === "GET")) {
+      const path = `${pathWith(route, VALUES)}${route.query === "" ? "?" : "&"}whatever=${value}`;
+      const answer = await gatehouse.call("GET", path);
+      expect(fault(answer, path)).toBeNull();
+      expect(answer.text, path).toContain("percent-encoded UTF-8");
+      expect(answer.status).toBe(400);
+    }
+  },
+);
+
+test("malformed JSON is answered with the place of the fault, and with nothing of what was sent", async () => {
+  const told = async (raw: string) =>
+    (await gatehouse.call("POST", SOURCES, { raw, headers: JSON_TYPE })).text;
+  expect(await told('{"password": "abc123" "x": 1}')).toMatch(
+    /not valid JSON: (the fault is at position 22|'"' )/,
+  );
+  expect(await told('{"password": "abc123", x}')).not.toContain("abc123");
+  expect(await told('{"password": ')).toContain("it ends too early");
+  expect(await told('{"__proto__": {}}')).toContain("has a member __proto__");
+});
+
+describe("what is no HTTP request", () => {
+  /** Everything that comes back for these bytes, sent as they are. */
+  const exchange = (bytes: Buffer): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const { port } = new URL(gatehouse.origin);
+      const socket = connect(Number(port), "127.0.0.1", () => socket.write(bytes));
+      const chunks: Buffer[] = [];
+      socket.on("data", (chunk) => chunks.push(chunk));
+      socket.on("error", reject);
+      socket.on("close", () => resolve(Buffer.concat(chunks).toString()));
+    });
+  const request = (line: string, ...headers: string[]) =>
+    Buffer.from([line, "host: x", ...headers, "", ""].join("\r\n"), "latin1");
+
+  test.each([
+    ["raw UTF-8 in the path", "/api/v1/jobs/%C3%BC", request("GET /api/v1/jobs/\xc3\xbc HTTP/1.1"), 400],
+    [
+      "raw bytes in the path",
+      "/api/v1/project/default/%FF",
+      request("GET /api/v1/project/default/\xff?k=1 HTTP/1.1"),
+      400,
+    ],
+    [
+      "an unknown method",
+      "/api/v1/project/default/jobs",
+      request("FOO /api/v1/project/default/jobs HTTP/1.1"),
+      400,
+    ],
+    ["a header without a colon", "/api/v1/jobs", request("GET /api/v1/jobs HTTP/1.1", "nonsense"), 400],
+    [
+      "two lengths",
+      "/api/v1/jobs",
+      request("GET /api/v1/jobs HTTP/1.1", "content-length: 1", "content-length: 2"),
+      400,
+    ],
+    ["TLS", "/", Buffer.from([0x16, 0x03, 0x01, 0x00, 0xa5, 0x01, 0x00, 0x0d, 0x0a]), 400],
+    [
+      "a path of 20,000 letters",
+      "/api/v1/jobs/",
+      request(`GET /api/v1/jobs/${"a".repeat(20_000)} HTTP/1.1`),
+      431,
+    ],
+  ])("such as %s is refused in the shape of its dialect", async (_what, path, bytes, status) => {
+    const [head = "", text = ""] = (await exchange(bytes)).split("\r\n\r\n");
+    const type = /^content-type: (.*)$/m.exec(head)?.[1]?.trim() ?? "";
+    const body = JSON.parse(text) as { readonly instance?: string };
+    expect(head).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    expect(fault({ status, headers: { "content-type": type }, body, text }, path)).toBeNull();
+    if (body.instance !== undefined) expect(body.instance.slice(0, path.length)).toBe(path);
+  });
 });
 
 describe("paging", () => {
