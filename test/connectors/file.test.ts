@@ -8,6 +8,7 @@ import {
   readFile,
   rename,
   rm,
+  stat,
   symlink,
   utimes,
   writeFile,
@@ -257,6 +258,22 @@ describe("reading", () => {
     expect((await readAll({ path: "examples" }, "orders")).rows).toHaveLength(3_000);
     await expect(destination().check({ path: "examples/x" }, context)).rejects.toThrow(/read-only/);
   });
+});
+
+test("a stream tells how much there is in the unit in which its batches count, packed or not", async () => {
+  const text = `id,name\n${Array.from({ length: 30_000 }, (_, i) => `${i},name ${i * 7919}\n`).join("")}`;
+  await put("plain.csv", text);
+  await put("packed.csv.gz", gzipSync(text));
+  await put("lines.jsonl", '{"a": 1}\n'.repeat(20_000));
+  for (const [path, name] of [
+    ["plain.csv", "plain"],
+    ["packed.csv.gz", "packed"],
+    ["lines.jsonl", "lines"],
+  ] as const) {
+    const { stream, bytes } = await readAll({ path }, name);
+    expect(stream.estimate).toEqual({ bytes: (await stat(join(root, path))).size });
+    expect(bytes, path).toBe(stream.estimate?.bytes);
+  }
 });
 
 describe("a fault of the content names the place", () => {

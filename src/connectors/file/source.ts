@@ -91,7 +91,7 @@ class FileSource implements SourceReader {
   async discover(): Promise<readonly Stream[]> {
     const streams: Stream[] = [];
     for (const file of this.#files.values()) {
-      streams.push(streamOf(file, (await this.#infer(file, this.#settings.sample)).layout));
+      streams.push(streamOf(await this.#infer(file, this.#settings.sample)));
     }
     return streams;
   }
@@ -109,7 +109,7 @@ class FileSource implements SourceReader {
     }
     const described = await this.#infer(file, this.#settings.sample);
     this.#described.set(name, described);
-    return streamOf(file, described.layout);
+    return streamOf(described);
   }
 
   async read(stream: Stream, encoding: Encoding): Promise<StreamData> {
@@ -207,12 +207,14 @@ class FileSource implements SourceReader {
   }
 }
 
-function streamOf(file: ListedFile, layout: Layout): Stream {
+function streamOf({ file, layout, fingerprint }: Described): Stream {
   return {
     name: file.stream,
     columns: layout.columns,
     primaryKey: [],
     cursorFields: [],
     syncModes: ["full_refresh"],
+    // On the disk, as the batches count: what is packed is counted packed.
+    estimate: { bytes: Number(fingerprint.size) },
   };
 }

@@ -60,11 +60,26 @@ export function selectedStreams(config: Readonly<Record<string, unknown>>): Stre
   const selected = listed.flatMap((item: unknown, index) =>
     select(item, `/streams_config/streams/${index}`, errors),
   );
+  refuseTwins(listed, errors);
   if (selected.length === 0 && errors.length === 0) {
     errors.push({ path: "/streams_config/streams", message: "selects no stream" });
   }
   if (errors.length > 0) throw invalid("streams_config is not valid", errors);
   return selected;
+}
+
+/** At the destination a stream has its name alone: two of one name, of different namespaces too, would be one there. */
+function refuseTwins(listed: readonly unknown[], errors: FieldError[]): void {
+  const seen = new Set<string>();
+  for (const [index, item] of listed.entries()) {
+    const { name, selected } = (item ?? {}) as Readonly<Record<string, unknown>>;
+    if (selected === false || typeof name !== "string") continue;
+    if (seen.has(name)) {
+      const message = `"${name}" is selected twice; streams of one name need jobs of their own`;
+      errors.push({ path: `/streams_config/streams/${index}/name`, message });
+    }
+    seen.add(name);
+  }
 }
 
 function select(item: unknown, path: string, errors: FieldError[]): StreamSelection[] {

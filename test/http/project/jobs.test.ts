@@ -189,6 +189,11 @@ describe("streams_config", () => {
       ["/streams_config/streams/0/namespace"],
     ],
     ["streams that are no list", { streams: {} }, ["/streams_config/streams"]],
+    [
+      "a stream twice, in another namespace too",
+      { streams: [{ name: "a", namespace: "x" }, { name: "b" }, { name: "a", namespace: "y" }] },
+      ["/streams_config/streams/2/name"],
+    ],
     ["no stream selected", { streams: [{ name: "a", selected: false }] }, ["/streams_config/streams"]],
     ["an unknown field", { tables: [] }, ["/streams_config/tables"]],
     ["text that is no JSON", "{", ["/streams_config"]],

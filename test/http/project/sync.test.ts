@@ -82,6 +82,18 @@ describe("a sync", () => {
     expect(await gatehouse.readFile("out/all/b.csv")).toBe("id\n2\n3\n");
   });
 
+  test("tells how much of its files is done, here all of the first of two", async () => {
+    await gatehouse.putFile("halves/a.csv", "id\n1\n");
+    await gatehouse.putFile("halves/b.csv", `id\n${"1\n".repeat(20_000)}no number\n`);
+    const id = await makeJob({ source: files("halves", "halves") });
+    const operationId = await api.sync(id);
+    expect(await gatehouse.waitDone(operationId)).toMatchObject({
+      status: "failed",
+      error: { vertex: "source", stream: "b", line: 20_002, column: "id" },
+      progress: { percent: expect.toSatisfy((percent) => percent >= 49 && percent < 100) },
+    });
+  });
+
   test("copies the selected streams alone", async () => {
     const streams_config = { streams: [{ name: "a", selected: false }, { name: "b" }] };
     const id = await makeJob({ source: files("some of folder", "in"), streams_config });

@@ -77,8 +77,10 @@ async function copyAll(copy: Copy, streams: readonly Stream[]): Promise<SyncResu
   const { plan, context, log } = copy;
   const done = new Map<string, StreamResult>();
   for (const stream of streams) {
-    const progressed = (soFar: StreamResult): void =>
-      report(context, streams, new Map(done).set(stream.name, soFar));
+    const progressed = (soFar: StreamResult, bytesRead: number): void => {
+      const shares = done.size + share(stream, soFar, bytesRead);
+      report(context, new Map(done).set(stream.name, soFar), shares / streams.length);
+    };
     const result = await transferStream(
       { ...copy, source: plan.source.vertex.name, destination: plan.destination.vertex.name },
       stream,
@@ -86,7 +88,7 @@ async function copyAll(copy: Copy, streams: readonly Stream[]): Promise<SyncResu
       progressed,
     );
     done.set(stream.name, result);
-    report(context, streams, done);
+    report(context, done, done.size / streams.length);
     log.line(
       plan.destination.vertex.name,
       "info",
@@ -97,21 +99,14 @@ async function copyAll(copy: Copy, streams: readonly Stream[]): Promise<SyncResu
 }
 
 /** Progress by what the source said there is; 100 only when the operation has ended. */
-function report(
-  context: HandlerContext,
-  streams: readonly Stream[],
-  soFar: ReadonlyMap<string, StreamResult>,
-): void {
-  const { rows, bytes, streams: each } = summarize(soFar);
-  const parts = streams.map((stream) => share(stream, soFar.get(stream.name)));
-  const percent = Math.floor((99 * parts.reduce((sum, part) => sum + part, 0)) / Math.max(1, streams.length));
-  context.progress({ percent, message: `${rows} rows copied`, rows, bytes, streams: each });
+function report(context: HandlerContext, soFar: ReadonlyMap<string, StreamResult>, share: number): void {
+  const { rows, bytes, streams } = summarize(soFar);
+  context.progress({ percent: Math.floor(99 * share), message: `${rows} rows copied`, rows, bytes, streams });
 }
 
 /** How much of a stream is done, 0 to 1, as far as its size is known. */
-function share({ estimate }: Stream, soFar: StreamResult | undefined): number {
-  if (soFar === undefined) return 0;
-  if (estimate?.bytes !== undefined && estimate.bytes > 0) return Math.min(1, soFar.bytes / estimate.bytes);
-  if (estimate?.rows !== undefined && estimate.rows > 0) return Math.min(1, soFar.rows / estimate.rows);
+function share({ estimate }: Stream, { rows }: StreamResult, bytesRead: number): number {
+  if (estimate?.bytes !== undefined && estimate.bytes > 0) return Math.min(1, bytesRead / estimate.bytes);
+  if (estimate?.rows !== undefined && estimate.rows > 0) return Math.min(1, rows / estimate.rows);
   return 0;
 }

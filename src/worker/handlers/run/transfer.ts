@@ -28,10 +28,10 @@ export async function transferStream(
   ends: { reader: SourceReader; writer: DestinationWriter; source: string; destination: string },
   stream: Stream,
   log: ConnectorContext["log"],
-  onProgress: (soFar: StreamResult) => void,
+  onProgress: (soFar: StreamResult, bytesRead: number) => void,
 ): Promise<StreamResult> {
   const { reader, writer, source, destination } = ends;
-  const fromSource = new Set<unknown>();
+  const fromSource: FromSource = { errors: new Set(), bytes: 0 };
   const encoding = negotiate(reader, writer);
   let data: StreamData;
   try {
@@ -41,26 +41,36 @@ export async function transferStream(
     throw at(source, error);
   }
   try {
-    return await writer.write(stream, data, onProgress);
+    return await writer.write(stream, data, (soFar) => onProgress(soFar, fromSource.bytes));
   } catch (error) {
-    throw at(fromSource.has(error) ? source : destination, error);
+    throw at(fromSource.errors.has(error) ? source : destination, error);
   }
 }
 
-/** The same data; errors that come out of it are noted. */
-function watch(data: StreamData, errors: Set<unknown>): StreamData {
+/** What came out of a source. */
+interface FromSource {
+  readonly errors: Set<unknown>;
+  /** As the batches say it: other than what the destination writes, they count in the unit of the stream's estimate. */
+  bytes: number;
+}
+
+/** The same data; what comes out of it is noted. */
+function watch(data: StreamData, seen: FromSource): StreamData {
   if (data.encoding === "pgcopy") {
-    data.bytes.once("error", (error) => errors.add(error));
+    data.bytes.once("error", (error) => seen.errors.add(error));
     return data;
   }
-  return { encoding: "rows", batches: watched(data.batches, errors) };
+  return { encoding: "rows", batches: watched(data.batches, seen) };
 }
 
-async function* watched(batches: AsyncIterable<RowBatch>, errors: Set<unknown>): AsyncGenerator<RowBatch> {
+async function* watched(batches: AsyncIterable<RowBatch>, seen: FromSource): AsyncGenerator<RowBatch> {
   try {
-    yield* batches;
+    for await (const batch of batches) {
+      seen.bytes += batch.bytes;
+      yield batch;
+    }
   } catch (error) {
-    errors.add(error);
+    seen.errors.add(error);
     throw error;
   }
 }
