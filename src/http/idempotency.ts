@@ -79,8 +79,8 @@ export class KeyHold {
  * - Routes that accept operations (sync, cancel, retry) keep the answer in the transaction that accepts: exactly
  *   once, whatever dies when.
  * - All others take the key before, and keep the answer after their own transaction: once at most at a time, and
- *   once altogether unless the process (or its database) dies between the two. Then the key is free again after two
- *   minutes, and the same request is done again, by the rules of the route: a name that is taken is a 409, what was
+ *   once altogether unless the process (or its database) dies between the two. Then the key is free again after 15
+ *   seconds, and the same request is done again, by the rules of the route: a name that is taken is a 409, what was
  *   deleted a 404.
  * - An answer that holds a secret is repeated in full for ten minutes, kept encrypted; later without the secret.
  */

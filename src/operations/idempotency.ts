@@ -33,8 +33,11 @@ export interface Found {
 }
 
 const KEPT = "interval '24 hours'";
-/** Longer than any request takes: a claim older than this is of a process that has died. */
-const IN_FLIGHT = "interval '2 minutes'";
+/** A claim that was not renewed for so long is of a process that has died. */
+const IN_FLIGHT = "interval '15 seconds'";
+const RENEW_EVERY_MS = 4_000;
+/** Longer than any request takes: nobody will settle a claim that is older. */
+const LONGEST_MS = 120_000;
 const SECRET_KEPT = "interval '10 minutes'";
 const BATCH = 5_000;
 
@@ -66,6 +69,13 @@ const SETTLE = {
          WHERE id = $1 AND claim = $2 AND status IS NULL`,
 };
 
+const RENEW = {
+  name: "idempotency_renew",
+  text: `UPDATE idempotency_keys SET locked_until = clock_timestamp() + ${IN_FLIGHT}
+         FROM unnest($1::bytea[], $2::uuid[]) AS mine (mine_id, mine_claim)
+         WHERE id = mine_id AND claim = mine_claim AND status IS NULL`,
+};
+
 const RELEASE = {
   name: "idempotency_release",
   text: "DELETE FROM idempotency_keys WHERE id = $1 AND claim = $2 AND status IS NULL",
@@ -88,6 +98,9 @@ interface Row {
 export class IdempotencyKeys {
   readonly #db: Database;
   readonly #masterKey: MasterKey;
+  /** Claims of this process, by the names of their takings. */
+  readonly #held = new Map<string, { readonly id: Uint8Array; readonly since: number }>();
+  #renewals: NodeJS.Timeout | null = null;
 
   constructor(db: Database, masterKey: MasterKey) {
     this.#db = db;
@@ -109,11 +122,27 @@ export class IdempotencyKeys {
 
   /**
    * Takes the key for a request; false where another has it. The request ends with `settle` or `release`; where its
-   * process dies before, the key is free again after two minutes.
+   * process dies before, the key is free again after 15 seconds.
    * @param claim names this taking of the key
    */
   async claim(request: Repeatable, claim: string): Promise<boolean> {
-    return (await this.#take(this.#db, request, claim)) === 1;
+    if ((await this.#take(this.#db, request, claim)) === 0) return false;
+    this.#held.set(claim, { id: request.id, since: performance.now() });
+    this.#renewals ??= setInterval(() => void this.#renew(), RENEW_EVERY_MS).unref();
+    return true;
+  }
+
+  /** One statement for all that are in flight here, however many. Never rejects: the next one may work. */
+  async #renew(): Promise<void> {
+    const oldest = performance.now() - LONGEST_MS;
+    for (const [claim, { since }] of this.#held) if (since < oldest) this.#held.delete(claim);
+    if (this.#held.size === 0) {
+      if (this.#renewals !== null) clearInterval(this.#renewals);
+      this.#renewals = null;
+      return;
+    }
+    const ids = [...this.#held.values()].map(({ id }) => id);
+    await this.#db.run(RENEW, [ids, [...this.#held.keys()]]).catch(() => {});
   }
 
   /**
@@ -127,11 +156,13 @@ export class IdempotencyKeys {
   }
 
   async settle(id: Uint8Array, claim: string, answer: KeptAnswer): Promise<void> {
+    this.#held.delete(claim);
     await this.#settle(this.#db, id, claim, answer);
   }
 
   /** Gives the key back: the request has changed nothing. */
   async release(id: Uint8Array, claim: string): Promise<void> {
+    this.#held.delete(claim);
     await this.#db.run(RELEASE, [id, claim]);
   }
 

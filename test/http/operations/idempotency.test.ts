@@ -156,6 +156,29 @@ describe("a change under a key", () => {
     expect((await post("/projects", under(key, body))).status).toBe(409);
   });
 
+  test("is in flight as long as its process lives", async () => {
+    const key = newKey();
+    const { database } = bench.gatehouse;
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query("BEGIN; LOCK TABLE projects IN EXCLUSIVE MODE");
+    const first = post("/projects", under(key, { slug: `alive-${key}`, name: "alive" }));
+    const held = () =>
+      database.query<{ locked_until: Date }>(
+        "SELECT locked_until FROM idempotency_keys WHERE status IS NULL AND locked_until > now()",
+      );
+    const [claimed] = await until("it is in flight", async () => {
+      const rows = await held();
+      return rows.length === 1 ? rows : null;
+    });
+    await until("its claim was renewed", async () => {
+      const [now] = await held();
+      return (now?.locked_until.getTime() ?? 0) > (claimed?.locked_until.getTime() ?? 0) + 3_000;
+    });
+    await holder.end();
+    expect((await first).status).toBe(201);
+  });
+
   test("that shows a secret shows it again for ten minutes, and never in clear in the database", async () => {
     const key = newKey();
     const body = { name: "has a secret", scopes: ["job:read"] };
