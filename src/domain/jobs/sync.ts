@@ -114,13 +114,18 @@ async function insertRun(
 
 /** A job that the principal reaches, held until the transaction ends. */
 export async function lockJob(tx: Sql, principal: Principal, jobId: string): Promise<JobToRun> {
-  const [job] = await tx.rows<JobToRun>(
-    `SELECT j.id, j.organization_id AS "organizationId", j.project_id AS "projectId", j.state, j.version, v.graph
-     FROM jobs j JOIN job_versions v ON v.job_id = j.id AND v.version = j.version
-     WHERE j.id = $1 AND j.organization_id = $2 AND ($3::uuid[] IS NULL OR j.project_id = ANY ($3))
-       AND j.deleted_at IS NULL FOR UPDATE OF j`,
+  const [job] = await tx.rows<Omit<JobToRun, "graph">>(
+    `SELECT id, organization_id AS "organizationId", project_id AS "projectId", state, version FROM jobs
+     WHERE id = $1 AND organization_id = $2 AND ($3::uuid[] IS NULL OR project_id = ANY ($3))
+       AND deleted_at IS NULL FOR UPDATE`,
     [jobId, principal.organizationId, projectFilter(principal)],
   );
   if (job === undefined) throw notFound("job");
-  return job;
+  // A statement of its own: a join would look for the version that the job had before the lock was waited for.
+  const [version] = await tx.rows<{ graph: JobGraph }>(
+    "SELECT graph FROM job_versions WHERE job_id = $1 AND version = $2",
+    [job.id, job.version],
+  );
+  if (version === undefined) throw new Error(`job ${job.id} has no version ${job.version}`);
+  return { ...job, graph: version.graph };
 }

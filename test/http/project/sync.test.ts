@@ -1,3 +1,4 @@
+import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Answer, type Installation, openInstallation } from "../../support/installation.js";
 import { until } from "../../support/until.js";
@@ -141,6 +142,36 @@ describe("a sync", () => {
     const [first] = accepted;
     if (first !== undefined) await gatehouse.waitDone(operationOf(first));
     expect((await tasksOf(id)).body.data).toHaveLength(1);
+  });
+
+  test("asked for while a PUT is about to commit is accepted, and uses the new version", async () => {
+    const id = await makeSlowJob();
+    const { database } = gatehouse;
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query("BEGIN");
+    await holder.query(
+      `INSERT INTO job_versions (job_id, version, graph, presentation, created_by)
+       SELECT job_id, v.version + 1, graph, presentation, v.created_by FROM job_versions v
+       JOIN jobs j ON j.id = v.job_id AND j.version = v.version WHERE j.number = $1`,
+      [id],
+    );
+    await holder.query("UPDATE jobs SET version = version + 1 WHERE number = $1", [id]);
+    const asked = api.post(`/jobs/${id}/sync`);
+    await until("it waits for the job", async () => {
+      const waiting =
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM jobs%'";
+      return (await database.query(waiting)).length > 0;
+    });
+    await holder.query("COMMIT");
+    await holder.end();
+    const answer = await asked;
+    expect(answer.status, answer.text).toBe(200);
+    await gatehouse.waitDone(operationOf(answer));
+    const versions =
+      "SELECT r.job_version, j.version FROM runs r JOIN jobs j ON j.id = r.job_id WHERE j.number = $1";
+    const [run] = await database.query<{ job_version: number; version: number }>(versions, [id]);
+    expect(run?.job_version).toBe(run?.version);
   });
 
   test("uses the job's version of its start: a PUT meanwhile changes the next run", async () => {
