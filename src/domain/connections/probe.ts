@@ -16,6 +16,12 @@ const LIMIT_MS = 10_000;
 /** The operation's own limit is the same: a little more for its end to be recorded and heard of. */
 const MARGIN_MS = 1_000;
 
+/** Ends of an operation that say nothing of what was asked about: the same question may be answered next time. */
+const FAULTS_OF_OURS: ReadonlySet<string> = new Set([
+  "urn:gatehouse:error:abandoned",
+  "urn:gatehouse:error:internal",
+]);
+
 export interface ProbeTarget {
   readonly type: string;
   readonly version: string;
@@ -80,7 +86,8 @@ export class Probes {
     const operation = await this.#ask(principal, project, "discover", "source", target);
     if (operation.status === "succeeded")
       return (operation.result as { streams: DiscoveredStream[] }).streams;
-    if (operation.error !== null) throw invalid(operation.error.detail);
+    if (operation.error !== null && !FAULTS_OF_OURS.has(operation.error.type))
+      throw invalid(operation.error.detail);
     throw new AppError("unavailable", "no worker answered within 10 s; is one running?", {
       details: { retryAfter: 5 },
     });
