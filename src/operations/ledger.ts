@@ -23,8 +23,8 @@ const CLAIMED_COLUMNS = `${COLUMNS}, region, payload, payload_secrets AS "payloa
 
 const UNFINISHED = `status IN ('pending', 'running', 'cancelling')`;
 
-/** The attempt's own row, as long as no other attempt has taken over and it has not ended. */
-const MINE = `id = $1 AND attempt = $2 AND status IN ('running', 'cancelling')`;
+/** The attempt's own row, as long as it was not given back, no other attempt has taken over and it has not ended. */
+const MINE = `id = $1 AND attempt = $2 AND status IN ('running', 'cancelling') AND leased_by IS NOT NULL`;
 
 const INSERT = {
   name: "operation_insert",
