@@ -166,7 +166,8 @@ export interface DestinationWriter {
   write(stream: Stream, data: StreamData, onProgress: (soFar: StreamResult) => void): Promise<StreamResult>;
   /**
    * Swaps everything written into place, once per run: a second call, or a call by a writer that was overtaken,
-   * changes nothing (the latter throws FencedError).
+   * changes nothing (the latter throws FencedError). Throws InDoubtError where it may have taken place all the same;
+   * after any other failure it has not.
    */
   commit(): Promise<void>;
   /** Frees what is held; before a commit it also removes what was written aside. Never throws. */
@@ -195,6 +196,22 @@ export class ConnectorError extends Error {
     this.name = "ConnectorError";
     this.code = code;
     this.details = options.details ?? {};
+  }
+}
+
+/**
+ * Whether a commit took place cannot be told now, because the store went away in its midst: a later attempt of the
+ * same run finds out when it opens the destination.
+ */
+export class InDoubtError extends Error {
+  constructor(cause: unknown) {
+    super(
+      `it is not known whether the commit took place: ${cause instanceof Error ? cause.message : cause}`,
+      {
+        cause,
+      },
+    );
+    this.name = "InDoubtError";
   }
 }
 

@@ -43,9 +43,9 @@ export class Attempt implements HandlerContext {
     return this.signal.aborted ? (this.signal.reason as StopReason) : null;
   }
 
-  /** A cancellation that comes after the point of no return comes too late. */
+  /** A cancellation that comes after the point of no return comes too late, and so does the time limit. */
   stop(reason: StopReason): void {
-    if (reason === "cancelled" && this.#final) return;
+    if (this.#final && (reason === "cancelled" || reason === "timeout")) return;
     if (!this.signal.aborted) this.#abort.abort(reason);
   }
 

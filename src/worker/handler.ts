@@ -33,11 +33,11 @@ export interface OperationHandler {
   /** The result, or a throw: an OperationFailure for the expected, anything else is an internal error. */
   run(context: HandlerContext): Promise<unknown>;
   /**
-   * Whether an earlier attempt may have had its effect already. Then one that is claimed with the status
-   * `cancelling` is run all the same: `run` finds out, and throws where there is no effect. All others are
-   * cancelled without being run.
+   * Ends what earlier attempts have begun, without doing the work; asked instead of `run` where the operation is to
+   * end now, because it was cancelled or too many of its workers have died. The result where one of them had its
+   * effect all the same; null where none had, and then nothing that it wrote aside is left.
    */
-  mayBeDone?(operation: ClaimedOperation): boolean;
+  conclude?(context: HandlerContext): Promise<{ readonly result: unknown } | null>;
   /** What else is written in the transaction that ends the operation. */
   settle?(tx: Sql, operation: ClaimedOperation, outcome: Outcome): Promise<void>;
 }
@@ -50,6 +50,20 @@ export class OperationFailure extends Error {
     super(problem.detail, cause === undefined ? undefined : { cause });
     this.name = "OperationFailure";
     this.problem = problem;
+  }
+}
+
+/**
+ * A fault that may pass, such as a store that went away in the midst of the work: the operation is given back and
+ * tried again, until `attempts` were made; then it fails with the problem.
+ */
+export class Interruption extends OperationFailure {
+  readonly attempts: number;
+
+  constructor(problem: OperationError, attempts: number, cause: unknown) {
+    super(problem, cause);
+    this.name = "Interruption";
+    this.attempts = attempts;
   }
 }
 

@@ -7,7 +7,7 @@ import type { Logger } from "../platform/logger.js";
 import type { Signals } from "../platform/signals.js";
 import { isDatabaseAway } from "../platform/sql.js";
 import { Attempt } from "./attempt.js";
-import { OperationFailure, type OperationHandler, problem } from "./handler.js";
+import { Interruption, OperationFailure, type OperationHandler, problem } from "./handler.js";
 
 export interface RunnerDeps {
   readonly ledger: Ledger;
@@ -116,18 +116,22 @@ export class Runner {
 
   async #run(attempt: Attempt, handler: OperationHandler | undefined): Promise<Ending> {
     const { operation } = attempt;
-    const { status } = operation;
-    if (status === "cancelling" && handler?.mayBeDone?.(operation) !== true) return { status: "cancelled" };
+    if (operation.status === "cancelling") return this.#conclude(attempt, handler, { status: "cancelled" });
     if (handler === undefined) return failed(unknownType(operation));
-    if (operation.attempt > operation.maxAttempts) return failed(abandoned(operation));
+    if (operation.attempt > operation.maxAttempts)
+      return this.#conclude(attempt, handler, failed(abandoned(operation)));
     try {
       const result = await Promise.race([handler.run(attempt), attempt.unheeded()]);
       return { status: "succeeded", result };
     } catch (error) {
       if (error instanceof LeaseLostError || attempt.stopReason === "lease-lost") return { status: "lost" };
       if (attempt.stopReason === "shutdown") return { status: "given-back", pauseMs: 0 };
-      if (attempt.stopReason === "cancelled" || status === "cancelling") return { status: "cancelled" };
+      if (attempt.stopReason === "cancelled") return { status: "cancelled" };
       if (attempt.stopReason === "timeout") return failed(tooLong(operation));
+      if (error instanceof Interruption && operation.attempt < error.attempts) {
+        attempt.logger.warn({ problem: error.problem }, "the operation was interrupted, and is tried again");
+        return { status: "given-back", pauseMs: pauseAfter(operation.attempt) };
+      }
       if (error instanceof OperationFailure) {
         attempt.logger.info({ problem: error.problem }, "the operation failed");
         return failed(error.problem);
@@ -140,7 +144,28 @@ export class Runner {
       return failed(internal(operation));
     }
   }
+
+  /** The end of an operation that is not to be tried again: an earlier attempt may have brought it to a good one. */
+  async #conclude(attempt: Attempt, handler: OperationHandler | undefined, end: Outcome): Promise<Ending> {
+    const { operation } = attempt;
+    if (handler?.conclude === undefined || operation.attempt === 1) return end;
+    try {
+      const concluded = await Promise.race([handler.conclude(attempt), attempt.unheeded()]);
+      return concluded === null ? end : { status: "succeeded", result: concluded.result };
+    } catch (error) {
+      if (error instanceof LeaseLostError || attempt.stopReason === "lease-lost") return { status: "lost" };
+      if (attempt.stopReason === "shutdown") return { status: "given-back", pauseMs: 0 };
+      const level = error instanceof Interruption || isDatabaseAway(error) ? "warn" : "error";
+      attempt.logger[level]({ err: error }, "it is not known yet what came of the operation");
+      if (operation.attempt < operation.maxAttempts + CONCLUSIONS)
+        return { status: "given-back", pauseMs: pauseAfter(operation.attempt) };
+      return error instanceof OperationFailure ? failed(error.problem) : end;
+    }
+  }
 }
+
+/** Claims beyond the last attempt at an operation, to find out what came of it. */
+const CONCLUSIONS = 10;
 
 /** A second longer with every attempt: a database that comes back slowly does not use all of them up. */
 function pauseAfter(attempt: number): number {

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Fence, FencedError } from "../../src/connectors/connector.js";
+import { type Fence, FencedError, InDoubtError } from "../../src/connectors/connector.js";
 import { createDatabase, type TestDatabase } from "../support/database.js";
 import {
   configOf,
@@ -165,6 +165,20 @@ describe("a run commits exactly once", () => {
     expect(await tablesOf(to)).toEqual(["people"]);
   });
 
+  it("which is in doubt while nobody can be asked, and found out by the next attempt", async () => {
+    await begin("before");
+    const proxy = await listen(forwardUntilCommitted(() => void proxy.close()));
+    const writer = await open(1, configOf(to, { port: proxy.port }));
+    await writer.write(PEOPLE, rowsOf([[[1, "after"]]]), () => {});
+    await failure(writer.commit(), InDoubtError);
+    await writer.close();
+    const next = await open(2);
+    expect(next.committed).toEqual(new Map([["people", { rows: 1, bytes: 10 }]]));
+    await next.close();
+    expect(await people()).toEqual([{ name: "after" }]);
+    expect(await tablesOf(to)).toEqual(["people"]);
+  });
+
   it("and a later run starts anew", async () => {
     await begin("before");
     const writer = await open(1);
@@ -197,7 +211,7 @@ describe("an attempt that died between writing and commit", () => {
 });
 
 /** Forwards to the server; the first connection is cut once the server has answered the COMMIT of a commit(). */
-function forwardUntilCommitted() {
+function forwardUntilCommitted(onCut = () => {}) {
   let committing = false;
   let cut = false;
   return (socket: import("node:net").Socket) => {
@@ -212,6 +226,7 @@ function forwardUntilCommitted() {
       if (!cut) return socket.write(chunk);
       cut = false;
       committing = false;
+      onCut();
       socket.destroy();
       return server.end();
     });

@@ -1,10 +1,11 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { holdOperation, requestCancel } from "../../src/operations/cancel.js";
 import { announce } from "../../src/operations/changes.js";
 import type { Operation } from "../../src/operations/operation.js";
 import type { HandlerContext, OperationHandler } from "../../src/worker/handler.js";
 import { until } from "../support/until.js";
 import { gate, openWorkerBench, untilAborted, type WorkerBench } from "../worker/support.js";
+import type { OperationRow } from "./support.js";
 
 let bench: WorkerBench;
 beforeAll(async () => {
@@ -67,29 +68,40 @@ test("past the point of no return it comes too late: the operation succeeds", as
   expect(await bench.ended(operation.id)).toMatchObject({ status: "succeeded", result: { aborted: false } });
 });
 
-test("whose worker died is ended by the next, which looks first where the effect may be there", async () => {
-  for (const effect of [true, false]) {
+describe("one whose worker died is ended by the next, which", () => {
+  async function leftBehind(): Promise<string> {
     const operation = await bench.accept();
     await bench.database.query(
-      `UPDATE operations SET status = 'running', attempt = 1, lease_expires_at = now() + interval '1 hour',
-         steps = '[{"name": "commit", "status": "running", "startedAt": "", "finishedAt": null, "message": null}]'
-       WHERE id = $1`,
+      "UPDATE operations SET status = 'running', attempt = 1, lease_expires_at = now() + interval '1 hour' WHERE id = $1",
       [operation.id],
     );
     await cancel(operation);
-    const handler: OperationHandler = {
-      type: "sync",
-      mayBeDone: ({ steps }) => steps.length > 0,
-      run: async () => {
-        if (!effect) throw new Error("there is no effect");
-        return "it was there";
-      },
-    };
-    await bench.start([handler]);
-    await bench.expireLease(operation.id);
-    expect(await bench.ended(operation.id)).toMatchObject(
-      effect ? { status: "succeeded", result: "it was there" } : { status: "cancelled", result: null },
-    );
-    await bench.stopAll();
+    return operation.id;
   }
+
+  async function concluded(conclude: NonNullable<OperationHandler["conclude"]>): Promise<OperationRow> {
+    const id = await leftBehind();
+    const run = () => Promise.reject(new Error("the work is done again"));
+    await bench.start([{ type: "sync", run, conclude }]);
+    await bench.expireLease(id);
+    const row = await bench.ended(id);
+    await bench.stopAll();
+    return row;
+  }
+
+  test("looks first whether the effect is there", async () => {
+    const there = await concluded(async () => ({ result: "it was there" }));
+    expect(there).toMatchObject({ status: "succeeded", result: "it was there", attempt: 2 });
+    expect(await concluded(async () => null)).toMatchObject({ status: "cancelled", result: null });
+  });
+
+  test("looks again where it could not find out", async () => {
+    let looks = 0;
+    const row = await concluded(async () => {
+      looks += 1;
+      if (looks < 3) throw new Error("the store is away");
+      return { result: "it was there" };
+    });
+    expect(row).toMatchObject({ status: "succeeded", attempt: 4 });
+  });
 });

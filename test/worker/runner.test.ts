@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
   type HandlerContext,
+  Interruption,
   OperationFailure,
   type OperationHandler,
   problem,
@@ -154,6 +155,38 @@ describe("an attempt", () => {
     const { id } = await bench.accept();
     expect(await bench.ended(id)).toMatchObject({ status: "succeeded", error: null });
     expect(attempts).toEqual([1, 2]);
+  });
+
+  test("that is interrupted is tried again a few times, then fails with the reason", async () => {
+    let attempts = 0;
+    const away = problem("unreachable", "Store not reachable", 502, "it went away");
+    const interrupted = (times: number): OperationHandler =>
+      sync(async ({ operation }) => {
+        attempts = operation.attempt;
+        if (operation.attempt <= times) throw new Interruption(away, 3, new Error("cut off"));
+        return "done";
+      });
+    await bench.start([interrupted(2)]);
+    const { id } = await bench.accept();
+    expect(await bench.ended(id)).toMatchObject({ status: "succeeded", error: null, attempt: 3 });
+    await bench.stopAll();
+    await bench.start([interrupted(10)]);
+    const failing = await bench.accept();
+    expect(await bench.ended(failing.id)).toMatchObject({ status: "failed", error: away });
+    expect(attempts).toBe(3);
+  });
+
+  test("that may have committed is not ended by the time limit", async () => {
+    const committing = async (signal: AbortSignal): Promise<boolean> => {
+      await until("the time is up", () => performance.now() - began > 1_500);
+      return signal.aborted;
+    };
+    const began = performance.now();
+    await bench.start([
+      sync((context) => context.step("commit", () => committing(context.signal), { final: true })),
+    ]);
+    const { id } = await acceptWithTimeout(1);
+    expect(await bench.ended(id)).toMatchObject({ status: "succeeded", result: false });
   });
 
   test("that was taken over is told, and writes nothing more", async () => {

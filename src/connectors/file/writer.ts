@@ -6,6 +6,7 @@ import {
   type Encoding,
   type Fence,
   FencedError,
+  InDoubtError,
   type Stream,
   type StreamData,
   type StreamResult,
@@ -80,7 +81,12 @@ export class FileWriter implements DestinationWriter {
 
   async commit(): Promise<void> {
     if (this.#done) return;
-    await onStore(this.#options.path, () => this.#commit());
+    try {
+      await onStore(this.#options.path, () => this.#commit());
+    } catch (error) {
+      // Linked, the run has happened, and whoever comes next brings its files into place.
+      throw this.#linked === "no" || error instanceof FencedError ? error : new InDoubtError(error);
+    }
   }
 
   /**

@@ -5,6 +5,7 @@ import {
   type Encoding,
   type Fence,
   FencedError,
+  InDoubtError,
   type Stream,
   type StreamData,
   type StreamResult,
@@ -104,7 +105,9 @@ export class Writer implements DestinationWriter {
     try {
       await session.transaction(() => this.#putAllInPlace(at));
     } catch (error) {
-      if (!isDisconnect(error) || context.signal.aborted) throw this.#explain(error, at.stream);
+      if (!isDisconnect(error)) throw this.#explain(error, at.stream);
+      // Nobody waits for this attempt any more: what became of it is for the next one to find out.
+      if (context.signal.aborted) throw new InDoubtError(context.signal.reason);
       if (!(await this.#wasCommitted(error))) throw this.#explain(error, at.stream);
     }
     this.#done = true;
@@ -135,7 +138,10 @@ export class Writer implements DestinationWriter {
     await session.run(`LOCK TABLE ${qualified(schema, table)} IN ACCESS EXCLUSIVE MODE`);
   }
 
-  /** Whether the commit took place although its answer was lost with the connection; FencedError where overtaken. */
+  /**
+   * Whether the commit took place although its answer was lost with the connection; FencedError where overtaken,
+   * InDoubtError where the server cannot be asked.
+   */
   async #wasCommitted(lost: unknown): Promise<boolean> {
     const { fence, schema } = this.#parts;
     try {
@@ -146,7 +152,7 @@ export class Writer implements DestinationWriter {
       });
     } catch (error) {
       if (error instanceof FencedError) throw error;
-      throw this.#explain(lost, undefined);
+      throw new InDoubtError(this.#explain(lost, undefined));
     }
   }
 

@@ -39,18 +39,23 @@ export function rethrowAt(vertex: string): (error: unknown) => never {
   };
 }
 
-/** Reads every selected stream and writes it aside, one after the other. */
+/**
+ * Reads every selected stream and writes it aside, one after the other.
+ * @param opened called when the source is open
+ */
 export async function copyStreams(
   connectors: Connectors,
   context: HandlerContext,
   plan: RunPlan,
   writer: DestinationWriter,
   log: StepLog,
+  opened: () => void,
 ): Promise<SyncResult> {
   const { vertex, type, config, name } = plan.source;
   const sourceContext = connectorContext(context, log, vertex.name);
   const source = sourceOf(connectors, type);
   const reader = await source.open(config, sourceContext).catch(rethrowAt(vertex.name));
+  opened();
   try {
     log.line(vertex.name, "info", `reading from "${name}"`);
     const chosen =

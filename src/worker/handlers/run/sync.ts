@@ -1,9 +1,16 @@
-import { FencedError } from "../../../connectors/connector.js";
+import { type DestinationWriter, FencedError, InDoubtError } from "../../../connectors/connector.js";
 import type { Connections } from "../../../domain/connections/connections.js";
 import { LeaseLostError } from "../../../operations/ledger.js";
+import type { ClaimedOperation } from "../../../operations/operation.js";
 import type { PrismaClient } from "../../../platform/prisma.js";
 import { type Connectors, destinationOf } from "../../connectors.js";
-import type { HandlerContext, OperationHandler } from "../../handler.js";
+import {
+  type HandlerContext,
+  Interruption,
+  OperationFailure,
+  type OperationHandler,
+  problem,
+} from "../../handler.js";
 import { StepLog } from "../../step-log.js";
 import { connectorContext, copyStreams, rethrowAt, type SyncResult, summarize } from "./copy.js";
 import { planRun, type RunPayload, type RunPlan } from "./plan.js";
@@ -15,8 +22,13 @@ export interface SyncDeps {
   readonly connectors: Connectors;
 }
 
+/** The step that writes everything aside. */
+const COPY = "copy";
 /** The step that puts what was written aside into place. */
 const COMMIT = "commit";
+/** So often a run is tried whose stores went away in its midst: half a minute, by the pauses in between. */
+const ATTEMPTS_AT_STORES = 7;
+const UNREACHABLE = "urn:gatehouse:error:unreachable";
 
 /** Executes a run of a BATCH job: everything is written aside, then swapped into place at once. */
 export function syncHandler(deps: SyncDeps): OperationHandler {
@@ -26,23 +38,83 @@ export function syncHandler(deps: SyncDeps): OperationHandler {
       const payload = context.operation.payload as RunPayload;
       const plan = await planRun(deps.prisma, deps.connections, payload);
       const log = new StepLog(plan.runId, (work) => context.write(work), context.logger);
+      // What an earlier attempt found there may be away for a moment now.
+      const met = { stores: context.operation.attempt > 1 };
       try {
         await context.write((tx) => recordStart(tx, plan.runId));
-        const result = await sync(deps, context, plan, log);
+        const result = await sync(deps, context, plan, log, met);
         await context.write((tx) => recordTotals(tx, plan.runId, result));
         return result;
       } catch (error) {
         if (error instanceof FencedError) throw new LeaseLostError();
-        if (!context.signal.aborted && context.operation.status !== "cancelling")
-          log.line(culprit(error, plan), "error", messageFor(error));
-        throw error;
+        if (!context.signal.aborted) log.line(culprit(error, plan), "error", messageFor(error));
+        throw met.stores ? mayPass(error, context.operation, plan) : error;
       } finally {
         await log.close();
       }
     },
-    mayBeDone: ({ steps }) => steps.some(({ name }) => name === COMMIT),
+    conclude: (context) => conclude(deps, context),
     settle: recordEnd,
   };
+}
+
+/** Makes an interruption of what is worth another try: an unknown outcome, and stores that were there and went away. */
+function mayPass(error: unknown, { maxAttempts }: ClaimedOperation, plan: RunPlan): unknown {
+  if (error instanceof InDoubtError) {
+    const at = { vertex: plan.destination.vertex.name };
+    return new Interruption(
+      problem("in-doubt", "Outcome unknown", 502, error.message, at),
+      maxAttempts,
+      error,
+    );
+  }
+  const isAway = error instanceof OperationFailure && error.problem.type === UNREACHABLE;
+  return isAway ? new Interruption(error.problem, ATTEMPTS_AT_STORES, error) : error;
+}
+
+/**
+ * Takes the destination like any attempt, so that an older one can change nothing more and what it wrote aside goes,
+ * and sees whether the run was committed there.
+ */
+async function conclude(
+  { prisma, connections, connectors }: SyncDeps,
+  context: HandlerContext,
+): Promise<{ readonly result: SyncResult } | null> {
+  const { operation, logger } = context;
+  // No attempt came as far as the destination.
+  if (operation.steps.length === 0) return null;
+  const plan = await planRun(prisma, connections, operation.payload as RunPayload);
+  const log = new StepLog(plan.runId, (work) => context.write(work), context.logger);
+  try {
+    const writer = await openDestination(connectors, context, plan, log);
+    const { committed } = writer;
+    await writer.close();
+    if (committed === null) return null;
+    log.line(plan.destination.vertex.name, "info", "an earlier attempt has committed this run");
+    const result = summarize(committed);
+    await context.write((tx) => recordTotals(tx, plan.runId, result));
+    return { result };
+  } catch (error) {
+    if (error instanceof FencedError) throw new LeaseLostError();
+    if (operation.steps.some(({ name }) => name === COMMIT)) throw error;
+    logger.warn({ err: error }, "what earlier attempts wrote aside could not be removed; the next run will");
+    return null;
+  } finally {
+    await log.close();
+  }
+}
+
+function openDestination(
+  connectors: Connectors,
+  context: HandlerContext,
+  { jobId, number, destination }: RunPlan,
+  log: StepLog,
+): Promise<DestinationWriter> {
+  const { name } = destination.vertex;
+  const fence = { jobId, run: number, attempt: context.operation.attempt };
+  return destinationOf(connectors, destination.type)
+    .open(destination.config, fence, connectorContext(context, log, name))
+    .catch(rethrowAt(name));
 }
 
 function culprit(error: unknown, plan: RunPlan): string {
@@ -61,26 +133,23 @@ async function sync(
   context: HandlerContext,
   plan: RunPlan,
   log: StepLog,
+  met: { stores: boolean },
 ): Promise<SyncResult> {
   const { destination } = plan;
   const vertex = destination.vertex.name;
   const { attempt } = context.operation;
-  const fence = { jobId: plan.jobId, run: plan.number, attempt };
   log.line(vertex, "info", `run ${plan.number}, attempt ${attempt}: writing to "${destination.name}"`);
-  const writer = await destinationOf(deps.connectors, destination.type)
-    .open(destination.config, fence, connectorContext(context, log, vertex))
-    .catch(rethrowAt(vertex));
+  const writer = await openDestination(deps.connectors, context, plan, log);
   try {
     if (writer.committed !== null) {
       log.line(vertex, "info", "an earlier attempt has committed this run: nothing is left to do");
       return summarize(writer.committed);
     }
-    if (context.operation.status === "cancelling") throw new Error("cancelled before its commit");
-    const result = await context.step(
-      "copy",
-      () => copyStreams(deps.connectors, context, plan, writer, log),
-      { repeat: true },
-    );
+    const opened = (): void => {
+      met.stores = true;
+    };
+    const copy = (): Promise<SyncResult> => copyStreams(deps.connectors, context, plan, writer, log, opened);
+    const result = await context.step(COPY, copy, { repeat: true });
     const commit = (): Promise<void> => writer.commit().catch(rethrowAt(vertex));
     await context.step(COMMIT, commit, { repeat: true, final: true });
     log.line(vertex, "info", `committed: ${result.rows} rows are in place`);
