@@ -126,6 +126,8 @@ const TRANSIENT_KIND: ReadonlySet<string> = new Set([
   "SocketTimeout",
   "TooManyConnections",
 ]);
+/** Prisma's own: not reached, closed, no free connection, a transaction that took too long or had to give way. */
+const TRANSIENT_PRISMA = /^P(1001|1002|1008|1017|2024|2028|2034)$/;
 /** Of pg and pg-pool, which give these no code. */
 const TRANSIENT_MESSAGE =
   /Connection terminated|timeout exceeded when trying to connect|connection timeout|is not queryable/i;
@@ -147,5 +149,6 @@ interface PrismaMeta {
 }
 
 function isTransient(code: unknown): boolean {
-  return typeof code === "string" && (TRANSIENT_SQLSTATE.test(code) || TRANSIENT_SOCKET.has(code));
+  if (typeof code !== "string") return false;
+  return TRANSIENT_SQLSTATE.test(code) || TRANSIENT_SOCKET.has(code) || TRANSIENT_PRISMA.test(code);
 }

@@ -104,6 +104,11 @@ describe("a database that is away is told from other faults", () => {
     await database.query(`DROP ROLE ${role}`);
   });
 
+  test("a transaction that took too long", async () => {
+    const slow = prisma.$transaction((tx) => tx.$queryRawUnsafe("SELECT pg_sleep(1)"), { timeout: 100 });
+    expect(isDatabaseAway(await failureOf(slow))).toBe(true);
+  });
+
   test("a fault of ours is none of these", async () => {
     expect(isDatabaseAway(await failureOf(db.run("SELECT 1 / 0")))).toBe(false);
     expect(isDatabaseAway(await failureOf(prisma.$queryRawUnsafe("SELECT nothing")))).toBe(false);

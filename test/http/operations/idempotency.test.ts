@@ -1,3 +1,4 @@
+import { randomBytes, randomUUID } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { withoutSecrets } from "../../../src/http/idempotency-answer.js";
@@ -157,26 +158,20 @@ describe("a change under a key", () => {
   });
 
   test("is in flight as long as its process lives", async () => {
-    const key = newKey();
-    const { database } = bench.gatehouse;
-    const holder = new pg.Client({ connectionString: database.url });
-    await holder.connect();
-    await holder.query("BEGIN; LOCK TABLE projects IN EXCLUSIVE MODE");
-    const first = post("/projects", under(key, { slug: `alive-${key}`, name: "alive" }));
-    const held = () =>
-      database.query<{ locked_until: Date }>(
-        "SELECT locked_until FROM idempotency_keys WHERE status IS NULL AND locked_until > now()",
-      );
-    const [claimed] = await until("it is in flight", async () => {
-      const rows = await held();
-      return rows.length === 1 ? rows : null;
-    });
-    await until("its claim was renewed", async () => {
-      const [now] = await held();
-      return (now?.locked_until.getTime() ?? 0) > (claimed?.locked_until.getTime() ?? 0) + 3_000;
-    });
-    await holder.end();
-    expect((await first).status).toBe(201);
+    const { database, runtime } = bench.gatehouse;
+    const keys = new IdempotencyKeys(runtime.db, runtime.masterKey);
+    const [id, claim] = [randomBytes(32), randomUUID()];
+    const request = { id, requestHash: Buffer.from("hash"), method: "POST", path: "/" };
+    expect(await keys.claim(request, claim)).toBe(true);
+    const lockedUntil = async (): Promise<number> => {
+      const query = "SELECT locked_until AS until FROM idempotency_keys WHERE claim = $1";
+      const [row] = await database.query<{ until: Date }>(query, [claim]);
+      return row?.until.getTime() ?? 0;
+    };
+    const first = await lockedUntil();
+    await until("it was renewed", async () => (await lockedUntil()) > first);
+    await keys.release(id, claim);
+    expect(await lockedUntil()).toBe(0);
   });
 
   test("that shows a secret shows it again for ten minutes, and never in clear in the database", async () => {
