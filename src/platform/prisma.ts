@@ -1,5 +1,6 @@
 import { PrismaPg } from "@prisma/adapter-pg";
 import { PrismaClient } from "./generated/client.js";
+import { ANSWER_LIMIT_MS, CONNECT_LIMIT_MS } from "./sql.js";
 
 export type { PrismaClient };
 export type PrismaTransaction = Parameters<Parameters<PrismaClient["$transaction"]>[0]>[0];
@@ -12,6 +13,9 @@ export function createPrisma(databaseUrl: string, poolSize: number): PrismaClien
   const pool = {
     connectionString: databaseUrl,
     max: poolSize,
+    connectionTimeoutMillis: CONNECT_LIMIT_MS,
+    query_timeout: ANSWER_LIMIT_MS,
+    keepAlive: true,
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
   };
   return new PrismaClient({ adapter: new PrismaPg(pool) });

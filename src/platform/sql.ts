@@ -45,16 +45,20 @@ class Runner implements Sql {
  * the server ends its session. Less than a lease, so that the lock on an operation's row delays no successor.
  */
 const IDLE_IN_TRANSACTION_MS = 5_000;
+/** A server that is not reached, or not answering, within this is away, whatever the network makes of it. */
+export const CONNECT_LIMIT_MS = 10_000;
+export const ANSWER_LIMIT_MS = 30_000;
 
 /** The control plane's database for prepared statements and for transactions that start work. */
 export class Database extends Runner {
   readonly pool: pg.Pool;
 
-  constructor(databaseUrl: string, poolSize: number, logger: Logger) {
+  constructor(databaseUrl: string, poolSize: number, logger: Logger, answerLimitMs = ANSWER_LIMIT_MS) {
     const pool = new pg.Pool({
       connectionString: databaseUrl,
       max: poolSize,
-      connectionTimeoutMillis: 10_000,
+      connectionTimeoutMillis: CONNECT_LIMIT_MS,
+      query_timeout: answerLimitMs,
       idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
       keepAlive: true,
     });
@@ -79,9 +83,13 @@ export class Database extends Runner {
       await client.query("COMMIT");
       return result;
     } catch (error) {
-      await client.query("ROLLBACK").catch(() => {
-        broken = true;
-      });
+      // A server that says nothing would not answer this either.
+      if (isDatabaseAway(error)) broken = true;
+      else {
+        await client.query("ROLLBACK").catch(() => {
+          broken = true;
+        });
+      }
       throw error;
     } finally {
       // One that is thrown away may still tell of its end.
@@ -130,7 +138,7 @@ const TRANSIENT_KIND: ReadonlySet<string> = new Set([
 const TRANSIENT_PRISMA = /^P(1001|1002|1008|1017|2024|2028|2034)$/;
 /** Of pg and pg-pool, which give these no code. */
 const TRANSIENT_MESSAGE =
-  /Connection terminated|timeout exceeded when trying to connect|connection timeout|is not queryable/i;
+  /Connection terminated|timeout exceeded when trying to connect|connection timeout|query read timeout|is not queryable/i;
 
 /** Whether a statement failed because the database was away for a moment: the same may work soon. */
 export function isDatabaseAway(error: unknown): boolean {

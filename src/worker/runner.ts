@@ -88,7 +88,8 @@ export class Runner {
     try {
       const handler = this.#handlers.get(operation.operationType);
       const ending = await this.#run(attempt, handler);
-      await attempt.flushProgress();
+      // A database that says nothing would keep an attempt that is over from being delivered elsewhere.
+      if (ending.status !== "lost") await attempt.flushProgress();
       if (ending.status === "lost") lost = true;
       else if (ending.status === "given-back")
         await ledger.handOver(operation.id, operation.attempt, ending.pauseMs);

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createPrisma, type PrismaClient } from "../../src/platform/prisma.js";
 import { Database, isDatabaseAway, toJsonb } from "../../src/platform/sql.js";
+import { openTcpProxy } from "../faults/driver/tcp-proxy.js";
 import { createDatabase, type TestDatabase } from "../support/database.js";
 import { until } from "../support/until.js";
 import { silent } from "./support.js";
@@ -102,6 +103,27 @@ describe("a database that is away is told from other faults", () => {
     await crowded.close();
     await alsoCrowded.$disconnect();
     await database.query(`DROP ROLE ${role}`);
+  });
+
+  test("a server that falls silent", async () => {
+    const proxy = await openTcpProxy(() => Number(new URL(database.url).port));
+    const url = new URL(database.url);
+    url.port = String(proxy.port);
+    const silenced = new Database(url.href, 1, silent, 300);
+    await silenced.run("SELECT 1");
+    proxy.stall();
+    expect(isDatabaseAway(await failureOf(silenced.run("SELECT 1")))).toBe(true);
+    proxy.flow();
+    const during = silenced.transaction(async (tx) => {
+      await tx.run("SELECT 1");
+      proxy.stall();
+      await tx.run("SELECT 1");
+    });
+    expect(isDatabaseAway(await failureOf(during))).toBe(true);
+    proxy.flow();
+    expect(await silenced.run("SELECT 1")).toBe(1);
+    await silenced.close();
+    await proxy.close();
   });
 
   test("a transaction that took too long", async () => {
