@@ -23,18 +23,21 @@ const POSTGRES: TestBackend = {
   },
 };
 
+/** The backends that can be tested here. Where there is no redis-server, that is said; in CI it must be there. */
+export function backendNames(): readonly TestBackend["name"][] {
+  if (hasRedis()) return ["postgres", "redis"];
+  const message = "there is no redis-server on this machine (Debian: apt-get install redis-server)";
+  if (process.env["CI"] === "true") throw new Error(message);
+  console.warn(`${message}: what runs on Redis is not tested`);
+  return ["postgres"];
+}
+
 /**
  * Both queue backends, for `describe.each(await queueBackends())("on $name", ...)`: the same tests run on each.
- * The Redis is the test file's own and ends with it. Where there is no redis-server, its tests are left out and
- * that is said; in CI it must be there.
+ * The Redis is the test file's own and ends with it.
  */
 export async function queueBackends(): Promise<TestBackend[]> {
-  if (!hasRedis()) {
-    const message = "there is no redis-server on this machine (Debian: apt-get install redis-server)";
-    if (process.env["CI"] === "true") throw new Error(message);
-    console.warn(`${message}: what runs on Redis is not tested`);
-    return [POSTGRES];
-  }
+  if (!backendNames().includes("redis")) return [POSTGRES];
   const redis = await createRedis();
   await redis.start();
   afterAll(() => redis.close());

@@ -1,0 +1,10 @@
+import type { Actor } from "../site.js";
+import { cancel } from "./cancel.js";
+import { check, discover } from "./probe.js";
+import { read, token } from "./read.js";
+import { retry } from "./retry.js";
+import { sync } from "./sync.js";
+import { update } from "./update.js";
+
+/** What clients do in a round. Another kind of operation is another actor. */
+export const ACTORS: readonly Actor[] = [sync, cancel, retry, check, discover, update, read, token];

@@ -1,0 +1,175 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Member } from "./member.js";
+import type { Random } from "./random.js";
+import { CONTROL, type Site } from "./site.js";
+
+/** Something that goes wrong. */
+export interface Fault {
+  readonly name: string;
+  readonly weight: number;
+  /** Only where the queue is on Redis. */
+  readonly redis?: true;
+  /** Does the harm, and mends what does not mend itself. */
+  strike(site: Site, random: Random): Promise<void>;
+}
+
+/** Longer than a lease, which is 6 s. */
+const PAST_LEASE_MS = [6_500, 9_000] as const;
+/** Short enough for a client to wait it out. */
+const AWAY_MS = [0, 3_000] as const;
+
+function one(site: Site, role: "api" | "worker", random: Random): Member {
+  return random.pick(site.members.filter((member) => member.role === role));
+}
+
+async function pause(member: Member, ms: number): Promise<void> {
+  const goOn = member.pause();
+  await delay(ms);
+  goOn();
+}
+
+async function stall(proxy: { stall(): void; flow(): void }, ms: number): Promise<void> {
+  proxy.stall();
+  await delay(ms);
+  proxy.flow();
+}
+
+export const FAULTS: readonly Fault[] = [
+  {
+    name: "kill -9 api",
+    weight: 3,
+    strike: async (site, random) => one(site, "api", random).kill(),
+  },
+  {
+    name: "kill -9 worker",
+    weight: 4,
+    strike: async (site, random) => one(site, "worker", random).kill(),
+  },
+  {
+    name: "stop worker past its lease",
+    weight: 3,
+    strike: (site, random) => pause(one(site, "worker", random), random.int(...PAST_LEASE_MS)),
+  },
+  {
+    name: "stop api for a while",
+    weight: 2,
+    strike: (site, random) => pause(one(site, "api", random), random.int(1_000, 8_000)),
+  },
+  {
+    name: "SIGTERM worker",
+    weight: 1,
+    strike: (site, random) => one(site, "worker", random).stop(),
+  },
+  {
+    name: "SIGTERM api",
+    weight: 1,
+    strike: (site, random) => one(site, "api", random).stop(),
+  },
+  {
+    name: "kill -9 PostgreSQL",
+    weight: 1.5,
+    strike: async ({ server }, random) => {
+      await server.kill();
+      await delay(random.int(...AWAY_MS));
+      await server.start();
+    },
+  },
+  {
+    name: "end database sessions",
+    weight: 2,
+    strike: async ({ server }, random) => {
+      const share = random.pick([0.2, 1]);
+      await server
+        .query(
+          CONTROL,
+          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND random() < $1",
+          [share],
+        )
+        .catch(unlessAway);
+    },
+  },
+  {
+    name: "cut a process off its database",
+    weight: 3,
+    strike: async ({ members }, random) => void random.pick(members).database.cut(),
+  },
+  {
+    name: "silence between a process and its database",
+    weight: 2,
+    strike: ({ members }, random) => stall(random.pick(members).database, random.int(1_000, 10_000)),
+  },
+  {
+    name: "cut the stores",
+    weight: 3,
+    strike: async ({ storeProxy }) => void storeProxy.cut(),
+  },
+  {
+    name: "cut clients off",
+    weight: 3,
+    strike: async (site, random) => void one(site, "api", random).front?.cut(),
+  },
+  {
+    name: "kill -9 Redis, with all its data",
+    weight: 2,
+    redis: true,
+    strike: async ({ redis }, random) => {
+      await redis?.signal("SIGKILL");
+      await delay(random.int(...AWAY_MS));
+      await redis?.start();
+    },
+  },
+  {
+    name: "stop Redis for a while",
+    weight: 1,
+    redis: true,
+    strike: async ({ redis }, random) => {
+      await redis?.signal("SIGSTOP");
+      await delay(random.int(500, 5_000));
+      await redis?.signal("SIGCONT");
+    },
+  },
+  {
+    name: "wipe Redis",
+    weight: 1,
+    redis: true,
+    strike: async ({ redis }) => void (await redis?.command("FLUSHALL").catch(() => {})),
+  },
+  {
+    name: "cut Redis off",
+    weight: 2,
+    redis: true,
+    strike: async ({ redisProxy }) => void redisProxy?.cut(),
+  },
+];
+
+/** Another fault has taken the server away at the same time. */
+function unlessAway(error: unknown): never[] {
+  const { code = "" } = error as { code?: string };
+  if (/^(ECONN|57P|EPIPE)/.test(code) || /terminated/.test(String(error))) return [];
+  throw error;
+}
+
+/**
+ * Lets things go wrong for a while: every kind once, in a random order, then whichever. Some faults last, so that
+ * others come on top. Resolves when all is mended that does not mend itself.
+ */
+export async function strikeFor(site: Site, random: Random, forMs: number): Promise<void> {
+  const until = performance.now() + forMs;
+  const possible = FAULTS.filter(({ redis }) => redis !== true || site.redis !== null);
+  const first = random.shuffled(possible);
+  // Each one gets its share of the time.
+  const pauseMs = forMs / (possible.length + 4);
+  const going = new Map<string, Promise<void>>();
+  while (performance.now() < until) {
+    const fault = first.pop() ?? random.weighted(possible);
+    // One of a kind at a time: who mends the first would mend the second too early.
+    if (!going.has(fault.name)) {
+      site.faults.add(fault.name);
+      const over = fault.strike(site, random.fork()).finally(() => going.delete(fault.name));
+      going.set(fault.name, over);
+      over.catch(() => {});
+    }
+    await delay(random.int(pauseMs * 0.3, pauseMs * 1.7));
+  }
+  await Promise.all(going.values());
+}

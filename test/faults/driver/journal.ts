@@ -1,0 +1,31 @@
+import type { Findings } from "./findings.js";
+
+/** What clients were told: which operations were accepted, and under which key. */
+export class Journal {
+  readonly #findings: Findings;
+  readonly #byKey = new Map<string, string>();
+  readonly #keys = new Map<string, string>();
+
+  constructor(findings: Findings) {
+    this.#findings = findings;
+  }
+
+  /** A client was told that an operation does what it asked for under this key. */
+  accepted(key: string, operationId: string): void {
+    const known = this.#byKey.get(key) ?? operationId;
+    if (known !== operationId) {
+      this.#findings.add(`key ${key}: answered with operation ${known}, then with ${operationId}`);
+    }
+    const otherKey = this.#keys.get(operationId) ?? key;
+    if (otherKey !== key) {
+      this.#findings.add(`operation ${operationId}: answered to key ${otherKey}, then to ${key}`);
+    }
+    this.#byKey.set(key, operationId);
+    this.#keys.set(operationId, key);
+  }
+
+  /** Ids of all operations, oldest first. */
+  operations(): readonly string[] {
+    return [...this.#keys.keys()];
+  }
+}

@@ -1,0 +1,124 @@
+import { writeFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+import { until } from "../../support/until.js";
+import { ACTORS } from "./actors/all.js";
+import { checkDeserted, checkJob, checkLedger, countOperations, isAllDone } from "./checks.js";
+import { strikeFor } from "./faults.js";
+import { type OpenSite, openSite } from "./installation.js";
+import { Random } from "./random.js";
+import type { Site } from "./site.js";
+
+export interface RoundOptions {
+  readonly seed: number;
+  readonly backend: "postgres" | "redis";
+  /** How long things go wrong. */
+  readonly faultMs: number;
+  /** Clients that are busy at the same time. */
+  readonly clients: number;
+  /** Where the logs of all processes are written after a round that has not passed; null: nowhere. */
+  readonly keepLogs: string | null;
+}
+
+/** What came of a round. */
+export interface RoundReport {
+  readonly seed: number;
+  readonly backend: "postgres" | "redis";
+  /** Empty: it has passed. */
+  readonly findings: readonly string[];
+  readonly faults: [name: string, count: number][];
+  readonly answers: [name: string, count: number][];
+  readonly outcomes: [name: string, count: number][];
+  readonly operations: readonly {
+    readonly name: string;
+    readonly count: number;
+    readonly attempts: number;
+  }[];
+  /** From the last fault to the end of the last operation. */
+  readonly calmMs: number;
+}
+
+/** What was accepted has this long to end, once nothing goes wrong any more. */
+const CALM_LIMIT_MS = 60_000;
+/** Processes that were killed last have this long to be there again, before that. */
+const READY_LIMIT_MS = 60_000;
+
+/** One round: clients work while things go wrong, then there is calm, then everything is looked at. */
+export async function runRound(options: RoundOptions): Promise<RoundReport> {
+  const { seed, backend, faultMs, clients } = options;
+  const random = new Random(seed);
+  const site = await openSite(backend, random);
+  let calmMs = 0;
+  let operations: RoundReport["operations"] = [];
+  try {
+    const working = { goesOn: true };
+    const busy = Array.from({ length: clients }, () => keepBusy(site, random.fork(), working));
+    await strikeFor(site, random.fork(), faultMs);
+    working.goesOn = false;
+    calmMs = await calm(site, busy);
+    await look(site);
+    operations = await countOperations(site);
+    await Promise.all(site.members.map((member) => member.retire()));
+    await checkDeserted(site);
+    checkLogs(site);
+  } catch (error) {
+    site.findings.add(`the round itself has failed: ${error instanceof Error ? error.stack : String(error)}`);
+  } finally {
+    await finish(site, options);
+  }
+  return {
+    ...{ seed, backend, calmMs, operations, findings: site.findings.all() },
+    faults: site.faults.entries(),
+    answers: site.answers.entries(),
+    outcomes: site.outcomes.entries(),
+  };
+}
+
+/** A client that does one thing after the other. */
+async function keepBusy(site: Site, random: Random, working: { readonly goesOn: boolean }): Promise<void> {
+  while (working.goesOn) {
+    await random.weighted(ACTORS).act(site, random);
+    await delay(random.int(5, 150));
+  }
+}
+
+/** Waits until clients have their answers and operations have ended; milliseconds that it took. */
+async function calm(site: Site, busy: readonly Promise<void>[]): Promise<number> {
+  await Promise.all(site.members.map((member) => member.ready(READY_LIMIT_MS)));
+  const began = performance.now();
+  const limit = new AbortController();
+  const late = delay(CALM_LIMIT_MS, false, { signal: limit.signal }).catch(() => false);
+  const answered = await Promise.race([Promise.all(busy).then(() => true), late]);
+  limit.abort();
+  if (!answered) {
+    site.findings.add(`not within ${CALM_LIMIT_MS} ms of calm: clients have their answers`);
+    site.api.close();
+    await Promise.all(busy);
+  }
+  const left = Math.max(1_000, CALM_LIMIT_MS - (performance.now() - began));
+  // What has not ended by then is found, with its id, in the ledger.
+  await until("all operations have ended", () => isAllDone(site), left).catch(() => {});
+  return Math.round(performance.now() - began);
+}
+
+async function look(site: Site): Promise<void> {
+  await checkLedger(site);
+  for (const job of site.jobs) await checkJob(site, job);
+}
+
+function checkLogs({ members, findings }: Site): void {
+  for (const member of members) {
+    for (const { msg, operationId, err } of member.errors()) {
+      const cause = (err as { stack?: string } | undefined)?.stack ?? "";
+      findings.add(`${member.name} logged an error: ${msg} ${operationId ?? ""} ${cause}`);
+    }
+  }
+}
+
+async function finish(site: OpenSite, { seed, backend, keepLogs }: RoundOptions): Promise<void> {
+  if (keepLogs !== null && site.findings.all().length > 0) {
+    for (const member of site.members)
+      await writeFile(`${keepLogs}/faults-${backend}-${seed}-${member.name}.log`, member.output());
+  }
+  const left = await site.close();
+  if (left.length > 0) site.findings.add(`processes that did not end: ${left.join(", ")}`);
+}

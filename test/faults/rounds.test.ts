@@ -1,0 +1,21 @@
+import { randomInt } from "node:crypto";
+import { expect, test } from "vitest";
+import { backendNames } from "../support/backends.js";
+import { describe as tell } from "./driver/report.js";
+import { runRound } from "./driver/round.js";
+
+/** A chance to be wrong, not a matter of luck: what is found once is there. */
+const LIMIT = { timeout: 400_000, retry: 0 };
+const FAULT_MS = 30_000;
+
+test.each(backendNames())(
+  "on %s: what clients were promised holds through a round of random faults",
+  LIMIT,
+  async (backend) => {
+    const seed = randomInt(2 ** 32);
+    const report = await runRound({ seed, backend, faultMs: FAULT_MS, clients: 16, keepLogs: null });
+    console.log(`a round of faults on ${backend}:\n${tell(report)}`);
+    expect(report.findings, `npm run faults -- --seed ${seed} --backend ${backend}`).toEqual([]);
+    expect(report.operations.length).toBeGreaterThan(0);
+  },
+);
