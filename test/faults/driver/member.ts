@@ -68,7 +68,7 @@ export class Member {
 
   get isReady(): boolean {
     const life = this.#present;
-    return life !== undefined && life.isRunning() && life.output().includes(READY[this.role]);
+    return life?.isRunning() === true && life.output().includes(READY[this.role]);
   }
 
   ready(timeoutMs: number): Promise<unknown> {
