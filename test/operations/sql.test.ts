@@ -127,7 +127,9 @@ describe("a database that is away is told from other faults", () => {
   });
 
   test("a transaction that took too long", async () => {
-    const slow = prisma.$transaction((tx) => tx.$queryRawUnsafe("SELECT pg_sleep(1)::text"), { timeout: 100 });
+    const slow = prisma.$transaction((tx) => tx.$queryRawUnsafe("SELECT pg_sleep(1)::text"), {
+      timeout: 100,
+    });
     expect(isDatabaseAway(await failureOf(slow))).toBe(true);
   });
 
