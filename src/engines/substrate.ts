@@ -126,7 +126,7 @@ export interface Volume {
   link(link: string, target: string, signal: AbortSignal): Promise<void>;
   /** Where a link leads; null where there is none. */
   linked(link: string, signal: AbortSignal): Promise<string | null>;
-  /** Names in a folder; none where there is no such folder. */
+  /** Names in a folder (`.` is the volume itself); none where there is no such folder. */
   list(path: string, signal: AbortSignal): Promise<readonly string[]>;
   /** With everything in it; no error where there is nothing. */
   remove(path: string, signal: AbortSignal): Promise<void>;

@@ -183,7 +183,19 @@ export class ProcessPlace extends ProcessPlaceView implements Place {
   async reach(file: string, signal: AbortSignal): Promise<string> {
     signal.throwIfAborted();
     const { uid, layout } = this.script;
-    if (uid === undefined || (await this.canRead(file))) return file;
+    if (uid === undefined) return file;
+    const known = `${layout.root} ${file}`;
+    const reachable = REACHABLE.get(known) ?? this.reachable(file);
+    REACHABLE.set(known, reachable);
+    return reachable.catch((error) => {
+      REACHABLE.delete(known);
+      throw error;
+    });
+  }
+
+  private async reachable(file: string): Promise<string> {
+    const { layout } = this.script;
+    if (await this.canRead(file)) return file;
     const found = await stat(file);
     const version = createHash("sha256").update(`${file} ${found.size} ${found.mtimeMs}`).digest("hex");
     const folder = join(layout.root, "programs");
@@ -211,6 +223,9 @@ export class ProcessPlace extends ProcessPlaceView implements Place {
     return code === 0;
   }
 }
+
+/** Programs do not move while this process lives, and what one place can read the others can. */
+const REACHABLE = new Map<string, Promise<string>>();
 
 function layoutUser({ layout, uid }: GuardedScript): string {
   return uid === undefined ? "" : join(layout.root, "users", String(uid));

@@ -102,7 +102,7 @@ export class ProcessVolume implements Volume {
 
   async list(path: string, signal: AbortSignal): Promise<readonly string[]> {
     const child = this.child(
-      ["find", checked(path), "-mindepth", "1", "-maxdepth", "1", "-printf", "%f\\n"],
+      ["find", path === "." ? path : checked(path), "-mindepth", "1", "-maxdepth", "1", "-printf", "%f\\n"],
       signal,
     );
     const { stdout } = await ended(child);

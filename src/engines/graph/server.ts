@@ -1,0 +1,194 @@
+import type { Redis } from "ioredis";
+import { type EngineContext, EngineError, type Instance, type StorageHold } from "../engine.js";
+import type { Volume } from "../substrate.js";
+import { type Address, asAdmin, infoOf, numberIn, polling, untilServing } from "./admin.js";
+import type { GraphPrograms } from "./programs.js";
+import { accounts, configuration, type Listening, type ServerPaths } from "./settings.js";
+
+/** Leads to the folder with the data that is served. */
+export const CURRENT = "current";
+const CONFIGURATION = "conf/server.conf";
+const USERS = "conf/users.acl";
+const HOLD = "conf/hold";
+const STOP_GRACE_MS = 120_000;
+const SMALL = 1024 * 1024;
+/** Past this much, and a tenth of the data, the log is rewritten before a stop: it loads slower than data. */
+const LONG_LOG_BYTES = 8 * 1024 * 1024;
+
+/** What one deployment's server is and does, whatever data it serves. */
+export class GraphServer {
+  private readonly programs: GraphPrograms;
+  readonly instance: Instance;
+  readonly context: EngineContext;
+
+  constructor(programs: GraphPrograms, instance: Instance, context: EngineContext) {
+    this.programs = programs;
+    this.instance = instance;
+    this.context = context;
+  }
+
+  get volume(): Volume {
+    return this.instance.place.volume;
+  }
+
+  get address(): Address {
+    const { host, port } = this.instance.place;
+    return { host, port };
+  }
+
+  /** Where a server that clients cannot reach listens. */
+  get privateSocket(): string {
+    return `${this.instance.place.socketFolder}/private`;
+  }
+
+  asAdmin<T>(work: (client: Redis) => Promise<T>, address = this.address): Promise<T> {
+    return asAdmin(address, this.instance.credentials.adminSecret, this.context.signal, work);
+  }
+
+  async isRunning(): Promise<boolean> {
+    return (await this.instance.place.status()).state === "running";
+  }
+
+  /** The folders that a configuration names, but for the data. */
+  async makeFolders(): Promise<void> {
+    for (const folder of ["conf", "import", "temp"]) {
+      await this.volume.makeFolder(folder, this.context.signal);
+    }
+  }
+
+  /** The text of a configuration for data at `data`; the accounts that it names are written. */
+  async configure(data: string, listening: Listening): Promise<string> {
+    const { signal } = this.context;
+    await this.writeAccounts(await this.hold());
+    const paths: ServerPaths = {
+      module: await this.instance.place.reach(this.programs.module, signal),
+      data: this.volume.path(data),
+      users: this.volume.path(USERS),
+      imports: this.volume.path("import"),
+      temp: this.volume.path("temp"),
+    };
+    return configuration(this.instance, paths, listening);
+  }
+
+  /** Words that start a server with the configuration in a file of the volume. */
+  async command(file: string): Promise<{ program: string; args: string[] }> {
+    const program = await this.instance.place.reach(this.programs.server, this.context.signal);
+    return { program, args: [this.volume.path(file)] };
+  }
+
+  /** Starts it, for clients or for Gatehouse alone, and waits until it has loaded its data. */
+  async start(audience: "clients" | "gatehouse"): Promise<void> {
+    const { place, credentials } = this.instance;
+    const { signal } = this.context;
+    const listening =
+      audience === "clients" ? { port: place.port, addresses: place.listen } : { socket: this.privateSocket };
+    const text = await this.configure(CURRENT, listening);
+    await this.write(CONFIGURATION, text);
+    const command = await this.command(CONFIGURATION);
+    const openFiles = this.instance.plan.connections + 256;
+    await place.start({ ...command, env: NO_DOWNLOADS, openFiles }, signal);
+    const address = audience === "clients" ? this.address : { path: this.privateSocket };
+    try {
+      await untilServing(
+        address,
+        credentials.adminSecret,
+        this.context,
+        async () => !(await this.isRunning()),
+      );
+    } catch (cause) {
+      signal.throwIfAborted();
+      const log = await place.logs(2_000);
+      this.context.log("error", `the server did not start; its log ends with: ${log.trim()}`);
+      if (/Address already in use/.test(log)) throw portTaken(place.port, cause);
+      throw new EngineError("unavailable", "the database server did not start", { cause });
+    }
+  }
+
+  /** Whether the process of this place is the one that serves on its address (or on another). */
+  async serves(address = this.address): Promise<boolean> {
+    const status = await this.instance.place.status();
+    if (status.state !== "running") return false;
+    try {
+      return await this.asAdmin(
+        async (client) => numberIn(await infoOf(client, "server"), "process_id") === status.pid,
+        address,
+      );
+    } catch (error) {
+      if (error instanceof EngineError) return false;
+      throw error;
+    }
+  }
+
+  /** Everything acknowledged is in the log, which is all that a stop has to leave; a long one is made short first. */
+  async stop(): Promise<void> {
+    if (await this.serves()) await this.shorten();
+    await this.stopNow();
+  }
+
+  stopNow(): Promise<void> {
+    const options = { stopSignal: "SIGTERM", graceMs: STOP_GRACE_MS } as const;
+    return this.instance.place.stop(options, this.context.signal);
+  }
+
+  private async shorten(): Promise<void> {
+    try {
+      await this.asAdmin(async (client) => {
+        const before = await infoOf(client, "persistence");
+        const base = numberIn(before, "aof_base_size");
+        const tail = numberIn(before, "aof_current_size") - base;
+        if (tail < LONG_LOG_BYTES || tail < base / 10) return;
+        if (before.get("aof_rewrite_in_progress") !== "1") await client.call("BGREWRITEAOF");
+        await polling(this.context.signal, async () => {
+          const now = await infoOf(client, "persistence");
+          return now.get("aof_rewrite_in_progress") !== "1" && now.get("aof_rewrite_scheduled") !== "1";
+        });
+      });
+    } catch (error) {
+      this.context.signal.throwIfAborted();
+      // A long log is as safe as a short one.
+      this.context.log("warn", `the log was not made shorter: ${String(error)}`);
+    }
+  }
+
+  async hold(): Promise<StorageHold> {
+    const { signal } = this.context;
+    const names = await this.volume.list("conf", signal);
+    if (names.includes("hold-closed")) return "closed";
+    return names.includes("hold-read_only") ? "read_only" : "none";
+  }
+
+  /** Keeps what the customer may do, so that the next start has it too. */
+  async keepHold(hold: StorageHold): Promise<void> {
+    const { signal } = this.context;
+    for (const other of ["read_only", "closed"] as const) {
+      if (other === hold) await this.write(`${HOLD}-${hold}`, "");
+      else await this.volume.remove(`${HOLD}-${other}`, signal);
+    }
+  }
+
+  async writeAccounts(hold: StorageHold): Promise<void> {
+    await this.write(USERS, accounts(this.instance.credentials, hold));
+  }
+
+  /** Makes a running server take its accounts from the file, and ends the customer's sessions. */
+  async loadAccounts(): Promise<void> {
+    await this.asAdmin(async (client) => {
+      await client.call("ACL", "LOAD");
+      await client.call("CLIENT", "KILL", "USER", this.instance.credentials.username);
+    });
+  }
+
+  async write(path: string, content: string): Promise<void> {
+    await this.volume.write(path, content, { limitBytes: SMALL, signal: this.context.signal });
+  }
+}
+
+export function portTaken(port: number, cause?: unknown): EngineError {
+  return new EngineError("port_taken", `port ${port} is used by something else`, { cause });
+}
+
+/**
+ * LOAD CSV fetches https addresses from where the server is, which may be places that the customer must not reach:
+ * curl is told of a proxy of a kind that it does not know, and connects to nothing.
+ */
+const NO_DOWNLOADS = { https_proxy: "none://127.0.0.1:1", all_proxy: "none://127.0.0.1:1", no_proxy: "" };
