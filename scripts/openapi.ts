@@ -19,6 +19,7 @@ import type { OperationQueue } from "../src/operations/queue.js";
 import { Waiters } from "../src/operations/waiters.js";
 import { systemClock } from "../src/platform/clock.js";
 import { MasterKey } from "../src/platform/crypto.js";
+import { createMetrics } from "../src/platform/metrics.js";
 import { createPrisma } from "../src/platform/prisma.js";
 import type { Signals } from "../src/platform/signals.js";
 import { Database } from "../src/platform/sql.js";
@@ -37,6 +38,7 @@ export async function describeRoutes(): Promise<string> {
   const config = loadConfig({ LOG_LEVEL: "silent" }, join(import.meta.dirname, ".."));
   const logger = pino({ level: "silent" });
   const masterKey = new MasterKey(MasterKey.generate());
+  const metrics = createMetrics(VERSION);
   const prisma = createPrisma(NOWHERE, 1);
   const db = new Database(NOWHERE, 1, logger);
   const ledger = new Ledger(db);
@@ -47,6 +49,7 @@ export async function describeRoutes(): Promise<string> {
     config,
     databaseUrl: NOWHERE,
     logger,
+    metrics,
     masterKey,
     prisma,
     db,
@@ -57,7 +60,7 @@ export async function describeRoutes(): Promise<string> {
   const access = assembleAccess(runtime, noKeys, systemClock);
   const app = await buildApp({
     version: VERSION,
-    logger,
+    ...{ logger, metrics, tracer: null },
     corsOrigins: config.corsOrigins,
     services: buildServices(runtime, waiters, access),
     access,

@@ -1,3 +1,4 @@
+import { type AccessCounts, countAccess } from "./auth/access-counts.js";
 import { type AccessRecords, createAccessRecords } from "./auth/access-records.js";
 import { ApiKeys } from "./auth/api-keys.js";
 import { type Denylist, openDenylist } from "./auth/denylist.js";
@@ -30,6 +31,7 @@ export interface Access {
   readonly proofs: Proofs;
   readonly tokens: TokenEndpoint;
   readonly tokenCounts: TokenCounts;
+  readonly counts: AccessCounts;
   readonly audit: AuditBuffer;
   /** Shared between the processes of the installation. */
   readonly counters: Counters;
@@ -40,7 +42,10 @@ export interface Access {
   close(): Promise<void>;
 }
 
-export type AccessDeps = Pick<Runtime, "config" | "logger" | "prisma" | "db" | "signals" | "masterKey">;
+export type AccessDeps = Pick<
+  Runtime,
+  "config" | "logger" | "metrics" | "prisma" | "db" | "signals" | "masterKey"
+>;
 
 /** Opens the keys and the records that requests are judged by. */
 export async function openAccess(deps: AccessDeps, clock: Clock = systemClock): Promise<Access> {
@@ -76,6 +81,7 @@ export function assembleAccess(deps: AccessDeps, keys: SigningKeys, clock: Clock
     rekeying: new Rekeying(db, masterKey, logger),
   });
   const tokenCounts = new TokenCounts(db, logger);
+  const counts = countAccess(deps.metrics);
   const audit = new AuditBuffer(prisma, logger);
   const store =
     config.redisUrl === null ? new PostgresCounterStore(db) : new RedisCounterStore(config.redisUrl, logger);
@@ -112,6 +118,7 @@ export function assembleAccess(deps: AccessDeps, keys: SigningKeys, clock: Clock
     proofs,
     tokens,
     tokenCounts,
+    counts,
     audit,
     counters,
     localCounters,

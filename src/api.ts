@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
 import { type Access, openAccess } from "./access.js";
 import { buildApp, type Limits } from "./app.js";
@@ -26,17 +25,21 @@ import { Durations } from "./operations/durations.js";
 import { IdempotencyKeys } from "./operations/idempotency.js";
 import { Waiters } from "./operations/waiters.js";
 import { buildPeople } from "./people.js";
+import { listenPatiently } from "./platform/listen.js";
+import { gaugeOf } from "./platform/metrics.js";
 import type { Runtime } from "./runtime.js";
 import { VERSION } from "./version.js";
 
 export interface ApiProcess {
   readonly app: FastifyInstance;
+  /** Rejects, with the reason, while requests should be sent elsewhere. */
+  ready(): Promise<void>;
   stop(): Promise<void>;
 }
 
 /** The services that routes call. Connectors are there for their specs alone: only workers run them. */
 export function buildServices(
-  runtime: Omit<Runtime, "close" | "queue">,
+  runtime: Omit<Runtime, "close" | "queue" | "metrics" | "tracer">,
   waiters: Waiters,
   access: Pick<Access, "clock" | "counters">,
 ): Services {
@@ -75,23 +78,26 @@ export function buildServices(
   };
 }
 
+const WAITERS_HELP = "Clients of this process that wait for an operation, or follow one.";
+const DRAINING = "draining: this process is about to stop";
 /** Requests that have begun get this long to end at a stop. */
 const DRAIN_LIMIT_MS = 20_000;
 
 /** Opens what the api needs and listens. */
 export async function startApi(runtime: Runtime): Promise<ApiProcess> {
-  const { config, logger, db, signals } = runtime;
+  const { config, logger, metrics, tracer, db, signals } = runtime;
   const access = await openAccess(runtime);
   const waiters = new Waiters(db, signals);
+  gaugeOf(metrics, "gatehouse_waiters", WAITERS_HELP, () => waiters.count);
   const app = await buildApp({
     version: VERSION,
-    logger,
+    ...{ logger, metrics, tracer },
     corsOrigins: config.corsOrigins,
     services: buildServices(runtime, waiters, access),
     access,
     limits: limitsOf(config),
   });
-  await listen(app, config);
+  await listenPatiently(() => app.listen({ port: config.port, host: config.host }));
   const stop = async (): Promise<void> => {
     const drained = app.drain.begin(DRAIN_LIMIT_MS);
     // Who waits for an operation, or follows one, is let go.
@@ -100,7 +106,11 @@ export async function startApi(runtime: Runtime): Promise<ApiProcess> {
     await closeWithin(app, CLOSE_LIMIT_MS);
     await access.close();
   };
-  return { app, stop };
+  const ready = async (): Promise<void> => {
+    if (app.drain.draining) throw new Error(DRAINING);
+    await access.ready().catch(() => Promise.reject(new Error("the database cannot be asked")));
+  };
+  return { app, ready, stop };
 }
 
 /** The rest of the 30 s that a stop may take. */
@@ -123,20 +133,4 @@ export function limitsOf({ limits }: Config): Limits {
     tokensPerClient: perMinute("tokens-of-client", limits.tokensPerClient),
     tokensPerAddress: perMinute("tokens-of-address", limits.tokensPerAddress),
   };
-}
-
-/** Killed launchers leave an api that takes a moment to let the port go. */
-const PORT_PATIENCE_MS = 5_000;
-
-async function listen(app: FastifyInstance, { port, host }: Runtime["config"]): Promise<void> {
-  const deadline = Date.now() + PORT_PATIENCE_MS;
-  for (;;) {
-    try {
-      await app.listen({ port, host });
-      return;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE" || Date.now() > deadline) throw error;
-      await delay(100);
-    }
-  }
 }

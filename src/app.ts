@@ -17,6 +17,7 @@ import { healthRoutes } from "./http/health.js";
 import { drainPlugin } from "./http/health-drain.js";
 import { idempotencyPlugin } from "./http/idempotency.js";
 import { metadataPlugin, resourceMetadataUrl } from "./http/metadata.js";
+import { metricsPlugin } from "./http/metrics.js";
 import { oauthPlugin } from "./http/oauth.js";
 import { openapiPlugin } from "./http/openapi.js";
 import { projectDialect } from "./http/project-api/dialect.js";
@@ -28,9 +29,12 @@ import type { Services } from "./http/services.js";
 import { sessionAuthenticator, sessionPlugin } from "./http/session-auth.js";
 import { topicsDialect } from "./http/topics-api/dialect.js";
 import { topicsApi } from "./http/topics-api/routes.js";
+import { tracingPlugin } from "./http/tracing.js";
 import { validationPlugin } from "./http/validation.js";
 import { newId } from "./platform/ids.js";
 import type { Logger } from "./platform/logger.js";
+import type { Metrics } from "./platform/metrics.js";
+import type { Tracer } from "./platform/tracing.js";
 
 /** How often things may be done (0: as often as one likes). */
 export interface Limits {
@@ -44,6 +48,8 @@ export interface Limits {
 export interface AppDeps {
   readonly version: string;
   readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly tracer: Tracer | null;
   readonly corsOrigins: readonly string[];
   readonly services: Services;
   readonly access: Access;
@@ -72,6 +78,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   });
   app.addSchema(Problem);
   await app.register(drainPlugin);
+  await app.register(tracingPlugin, { tracer: deps.tracer });
   await app.register(errorsPlugin, { dialects: DIALECTS });
   await app.register(validationPlugin);
   await app.register(bodiesPlugin);
@@ -87,6 +94,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       "Idempotency-Key",
       "Last-Event-ID",
       "Prefer",
+      "Traceparent",
       "X-CSRF-Token",
     ],
     exposedHeaders: [
@@ -107,6 +115,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   await app.register(guardPlugin, callers);
   await app.register(eventsPlugin, callers);
   await app.register(accessLogPlugin);
+  await app.register(metricsPlugin, { metrics: deps.metrics });
   await app.register(rateLimitPlugin, {
     requests: limits.requestsPerPrincipal,
     local: access.localCounters,

@@ -34,6 +34,11 @@ export interface Config {
   readonly importLimitBytes: number;
   /** Where databases run and what they may use. */
   readonly deployments: DeploymentsConfig;
+  /** Where `/metrics` and the probes are served besides; null: nowhere. */
+  readonly metricsPort: number | null;
+  readonly metricsHost: string;
+  /** Of an OTLP collector over http; null: nothing is traced. */
+  readonly otlpEndpoint: string | null;
   readonly corsOrigins: readonly string[];
   /** Whether people other than the first may sign up by themselves. */
   readonly allowSignUp: boolean;
@@ -91,6 +96,9 @@ const SCHEMA = {
     FILES_ROOT: nonEmpty,
     BLOBS_ROOT: nonEmpty,
     IMPORT_LIMIT_MIB: { type: "integer", minimum: 1, maximum: 16_777_216, default: 10_240 },
+    METRICS_PORT: { type: "integer", minimum: 1, maximum: 65_534 },
+    METRICS_HOST: { ...nonEmpty, default: "127.0.0.1" },
+    OTEL_EXPORTER_OTLP_ENDPOINT: { type: "string", pattern: "^https?://[^\\s/]+(/[^\\s]*)?$" },
     CORS_ORIGINS: { type: "string", default: "http://localhost:8000" },
     ALLOW_SIGNUP: { type: "boolean", default: false },
     SESSION_SAMESITE: { enum: ["lax", "strict", "none"], default: "lax" },
@@ -120,6 +128,8 @@ const SCHEMA = {
 const WANTED: Readonly<Record<string, string>> = {
   PORT: "a port number, 0 to 65535",
   PUBLIC_URL: "an absolute http or https URL",
+  METRICS_PORT: "a port number, 1 to 65534",
+  OTEL_EXPORTER_OTLP_ENDPOINT: "an absolute http or https URL",
   DATABASE_URL: "postgresql://user:password@host:port/database",
   REDIS_URL: "redis://host:port or rediss://host:port",
   ALLOW_SIGNUP: "true or false",
@@ -149,6 +159,9 @@ interface Settings {
   readonly FILES_ROOT?: string;
   readonly BLOBS_ROOT?: string;
   readonly IMPORT_LIMIT_MIB: number;
+  readonly METRICS_PORT?: number;
+  readonly METRICS_HOST: string;
+  readonly OTEL_EXPORTER_OTLP_ENDPOINT?: string;
   readonly CORS_ORIGINS: string;
   readonly ALLOW_SIGNUP: boolean;
   readonly SESSION_SAMESITE: Config["sessionSameSite"];
@@ -250,6 +263,9 @@ function toConfig(settings: Settings, cwd: string, deployments: DeploymentsConfi
     blobsRoot: settings.BLOBS_ROOT === undefined ? resolve(home, "blobs") : absolute(settings.BLOBS_ROOT),
     importLimitBytes: settings.IMPORT_LIMIT_MIB * 1024 ** 2,
     deployments,
+    metricsPort: settings.METRICS_PORT ?? null,
+    metricsHost: settings.METRICS_HOST,
+    otlpEndpoint: settings.OTEL_EXPORTER_OTLP_ENDPOINT ?? null,
     corsOrigins: list(settings.CORS_ORIGINS),
     allowSignUp: settings.ALLOW_SIGNUP,
     sessionSameSite: settings.SESSION_SAMESITE,

@@ -67,7 +67,10 @@ class Launcher {
       GATEHOUSE_MASTER_KEY: material,
       ...this.#inherited(),
     };
-    this.#children = (["api", "worker"] as const).map((role) => new Child(role, env, this.#logger));
+    this.#children = [
+      new Child("api", env, this.#logger),
+      new Child("worker", { ...env, ...this.#nextMetricsPort() }, this.#logger),
+    ];
     await Promise.all(this.#children.map((child) => child.start()));
     if (this.#stopping) return;
     console.log(
@@ -78,6 +81,12 @@ class Launcher {
   /** Defaults that depend on whether there is a DATABASE_URL: the children get what holds for this process. */
   #inherited(): Env {
     return { OUTBOUND_ALLOW: this.#config.outboundAllow.join(",") || undefined };
+  }
+
+  /** Two processes cannot listen on one port. */
+  #nextMetricsPort(): Env {
+    const { metricsPort } = this.#config;
+    return metricsPort === null ? {} : { METRICS_PORT: String(metricsPort + 1) };
   }
 
   async #openDatabase(): Promise<string> {

@@ -1,9 +1,12 @@
 import { openMasterKey } from "./auth/master-keys.js";
 import type { Config } from "./config.js";
 import { createLogger } from "./platform/logger.js";
+import { type Monitor, serveMonitor } from "./platform/monitor.js";
+import { openTracer } from "./platform/tracer.js";
 import { type FirstCredential, masterKeyMaterial, prepareDatabase } from "./prepare.js";
 import { openRuntime, type Runtime } from "./runtime.js";
 import { EXIT, type Stop, stopOnSignals } from "./shutdown.js";
+import { VERSION } from "./version.js";
 
 const STOP_LIMIT_MS = 30_000;
 /** Without its launcher a process only has to get out of the way: leases and sweeps see to its work. */
@@ -29,21 +32,38 @@ export async function runRole(config: Config, role: "api" | "worker"): Promise<v
   const masterKey = openMasterKey(await masterKeyMaterial(config), config.oldMasterKeys);
   // The launcher has done it for its children.
   if (!launched) await prepareDatabase(config, config.databaseUrl, masterKey, tellFirstCredentials);
-  const runtime = await openRuntime(config, config.databaseUrl, masterKey, logger);
-  const running = await start(role, runtime).catch(explainListening(config));
+  const tracer = await openTracer({ endpoint: config.otlpEndpoint, role, version: VERSION }, logger);
+  const runtime = await openRuntime(config, config.databaseUrl, masterKey, logger, { tracer });
+  const running = await start(role, runtime).catch(explainListening("PORT", config));
+  const monitor = await monitorOf(runtime, running);
   begin = stopOnSignals(async (reason) => {
     logger.info({ reason }, "stopping");
     await running.stop();
+    await monitor?.close();
     await runtime.close();
     logger.info("stopped");
   }, STOP_LIMIT_MS);
   process.send?.({ ready: role });
 }
 
+interface Running {
+  ready(): Promise<void>;
+  stop(): Promise<void>;
+}
+
 /** A role loads its own code alone: a worker nothing of http and tokens. */
-async function start(role: "api" | "worker", runtime: Runtime): Promise<{ stop(): Promise<void> }> {
+async function start(role: "api" | "worker", runtime: Runtime): Promise<Running> {
   if (role === "api") return (await import("./api.js")).startApi(runtime);
   return (await import("./worker.js")).startWorker(runtime);
+}
+
+/** The port for monitoring, where one is set: it is there until the end of a stop. */
+async function monitorOf({ config, metrics, logger }: Runtime, { ready }: Running): Promise<Monitor | null> {
+  const { metricsHost: host, metricsPort: port } = config;
+  if (port === null) return null;
+  return serveMonitor({ host, port }, { metrics, logger, ready }).catch(
+    explainListening("METRICS_PORT", { host, port }),
+  );
 }
 
 /** Prints first credentials, once: only their hashes are kept. */
@@ -66,11 +86,14 @@ export function tellFirstCredentials(credential: FirstCredential): void {
 }
 
 /** A port that is taken stays taken: say what to do instead of trying for ever. */
-function explainListening({ host, port }: Config): (error: NodeJS.ErrnoException) => never {
+function explainListening(
+  name: string,
+  { host, port }: Pick<Config, "host" | "port">,
+): (error: NodeJS.ErrnoException) => never {
   return (error) => {
     if (error.code !== "EADDRINUSE" && error.code !== "EACCES") throw error;
     console.error(
-      `gatehouse: ${host}:${port} cannot be listened on (${error.code}); set PORT to another port`,
+      `gatehouse: ${host}:${port} cannot be listened on (${error.code}); set ${name} to another port`,
     );
     process.exit(EXIT.config);
   };

@@ -1,12 +1,18 @@
 import type { Config } from "./config.js";
+import { showBacklog } from "./operations/backlog.js";
+import { CATALOG, type OperationKind, type OperationType } from "./operations/catalog.js";
 import { Dispatcher } from "./operations/dispatcher.js";
 import { Ledger } from "./operations/ledger.js";
+import { observeLedger } from "./operations/observer.js";
 import { type OperationQueue, openQueue, type QueueBackend } from "./operations/queue.js";
 import type { MasterKey } from "./platform/crypto.js";
 import type { Logger } from "./platform/logger.js";
-import { createPrisma, type PrismaClient } from "./platform/prisma.js";
+import { createMetrics, type Metrics, watchPools } from "./platform/metrics.js";
+import { openPrisma, type PrismaClient } from "./platform/prisma.js";
 import { PostgresSignals, RedisSignals, type Signals } from "./platform/signals.js";
 import { Database } from "./platform/sql.js";
+import type { Tracer } from "./platform/tracing.js";
+import { VERSION } from "./version.js";
 
 /** What both roles stand on: the database, the queue and the signals, opened once per process. */
 export interface Runtime {
@@ -14,6 +20,9 @@ export interface Runtime {
   /** The control plane's own database: DATABASE_URL or the embedded server's. */
   readonly databaseUrl: string;
   readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** Null: nothing is traced. */
+  readonly tracer: Tracer | null;
   readonly masterKey: MasterKey;
   readonly prisma: PrismaClient;
   readonly db: Database;
@@ -26,31 +35,59 @@ export interface Runtime {
 
 const POOL_SIZE = 10;
 
+export interface RuntimeOptions {
+  /** Default: nothing is traced. Closed with the runtime. */
+  readonly tracer?: Tracer | null;
+  /** What can be asked of workers; default: the product's operations. */
+  readonly catalog?: Readonly<Record<OperationType, OperationKind>>;
+}
+
 /** Opens everything; throws where the database or Redis cannot be reached. Migrations must have run. */
 export async function openRuntime(
   config: Config,
   databaseUrl: string,
   masterKey: MasterKey,
   logger: Logger,
+  { tracer = null, catalog = CATALOG }: RuntimeOptions = {},
 ): Promise<Runtime> {
+  const metrics = createMetrics(VERSION);
   const db = new Database(databaseUrl, POOL_SIZE, logger);
-  const prisma = createPrisma(databaseUrl, POOL_SIZE);
+  const { prisma, pool } = openPrisma(databaseUrl, POOL_SIZE);
+  watchPools(metrics, { statements: db.pool, prisma: pool });
+  showBacklog(metrics, db, logger);
   const backend: QueueBackend =
     config.redisUrl === null
       ? { kind: "postgres", databaseUrl }
       : { kind: "redis", redisUrl: config.redisUrl };
   const signals = await openSignals(config, databaseUrl, db, logger);
   const queue = openQueue(backend, logger);
-  const ledger = new Ledger(db);
-  const dispatcher = new Dispatcher(db, queue, logger);
+  const ledger = new Ledger(db, { observer: observeLedger(metrics, logger), catalog });
+  const dispatcher = new Dispatcher(db, queue, logger, tracer);
   const close = async (): Promise<void> => {
     await dispatcher.stop();
     await queue.close();
     await signals.close();
     await prisma.$disconnect();
     await db.close();
+    await tracer?.close();
   };
-  return { config, databaseUrl, logger, masterKey, prisma, db, signals, queue, ledger, dispatcher, close };
+  return {
+    ...{
+      config,
+      databaseUrl,
+      logger,
+      metrics,
+      tracer,
+      masterKey,
+      prisma,
+      db,
+      signals,
+      queue,
+      ledger,
+      dispatcher,
+    },
+    close,
+  };
 }
 
 function openSignals(config: Config, databaseUrl: string, db: Database, logger: Logger): Promise<Signals> {

@@ -7,8 +7,10 @@ import { Schedules } from "./domain/jobs/schedules.js";
 import { IdempotencyKeys } from "./operations/idempotency.js";
 import { pruneOperations } from "./operations/retention.js";
 import { newId } from "./platform/ids.js";
+import { gaugeOf } from "./platform/metrics.js";
 import { forbiddenAddresses } from "./reserved.js";
 import type { Runtime } from "./runtime.js";
+import type { OperationHandler } from "./worker/handler.js";
 import { checkHandler } from "./worker/handlers/connection/check.js";
 import { discoverHandler } from "./worker/handlers/connection/discover.js";
 import { syncHandler } from "./worker/handlers/run/sync.js";
@@ -24,12 +26,20 @@ const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
 export interface WorkerProcess {
+  /** Rejects, with the reason, while it takes no operations. */
+  ready(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** Starts to take operations: the dispatcher's sweep and the runner with its handlers. */
-export async function startWorker(runtime: Runtime): Promise<WorkerProcess> {
-  const { config, prisma, masterKey, logger } = runtime;
+/**
+ * Starts to take operations: the dispatcher's sweep and the runner with its handlers.
+ * @param more handlers of what the runtime's catalog has besides the product's operations
+ */
+export async function startWorker(
+  runtime: Runtime,
+  more: readonly OperationHandler[] = [],
+): Promise<WorkerProcess> {
+  const { config, prisma, masterKey, metrics, logger } = runtime;
   const connectors = buildConnectors({
     filesRoot: config.filesRoot,
     outboundAllow: config.outboundAllow,
@@ -42,12 +52,20 @@ export async function startWorker(runtime: Runtime): Promise<WorkerProcess> {
       syncHandler({ prisma, connections, connectors }),
       checkHandler(connectors, masterKey),
       discoverHandler(connectors, masterKey),
+      ...more,
     ],
     timing: config.timing,
     concurrency: config.workerConcurrency,
     regions: config.regions,
     workerId: `${hostname()}:${process.pid}:${newId()}`,
   });
+  gaugeOf(metrics, "gatehouse_attempts", "Operations that this process works at.", () => runner.running);
+  gaugeOf(
+    metrics,
+    "gatehouse_attempts_limit",
+    "How many it works at at most.",
+    () => config.workerConcurrency,
+  );
   await runner.start();
   runtime.dispatcher.start(config.timing.sweepMs);
   const scheduler = new Scheduler(new Schedules(runtime.db, runtime.ledger, runtime.dispatcher), logger);
@@ -67,8 +85,14 @@ export async function startWorker(runtime: Runtime): Promise<WorkerProcess> {
   );
   unsealing.start(MINUTE_MS);
   logger.info({ concurrency: config.workerConcurrency, regions: config.regions }, "worker ready");
+  let draining = false;
   return {
+    ready: async () => {
+      if (draining) throw new Error("draining: this process is about to stop");
+      await runtime.db.run("SELECT 1").catch(() => Promise.reject(new Error("the database cannot be asked")));
+    },
     stop: async () => {
+      draining = true;
       await Promise.all([scheduler.stop(), housekeeping.stop(), unsealing.stop(), runner.stop(GRACE_MS)]);
       await runtime.dispatcher.stop();
     },

@@ -41,7 +41,7 @@ await addClients();
 const access = await openAccess(runtime);
 const app = await buildApp({
   version: VERSION,
-  logger,
+  ...{ logger, metrics: runtime.metrics, tracer: null },
   corsOrigins: config.corsOrigins,
   services: buildServices(runtime, new Waiters(db, signals), access),
   access,

@@ -18,6 +18,8 @@ export interface Identity {
 export interface Origin {
   readonly address: string | null;
   readonly requestId: string | null;
+  /** Whose work is continued, as the header of that name says it; null or absent: nobody traces it. */
+  readonly traceparent?: string | null;
 }
 
 /** Whoever makes a request: an identity, and where it came from. */

@@ -29,7 +29,7 @@ export const TOPICS = [
 
 export type Topic = (typeof TOPICS)[number];
 export type TopicScope = `${Topic}:read` | `${Topic}:write`;
-export type Scope = TopicScope | "production:destructive" | "platform:admin";
+export type Scope = TopicScope | (typeof EXTRA_SCOPES)[number];
 
 /** Every scope of a tenant: what the name `service` stands for. */
 export const TENANT_SCOPES: readonly TopicScope[] = TOPICS.flatMap((topic): TopicScope[] => [
@@ -38,7 +38,7 @@ export const TENANT_SCOPES: readonly TopicScope[] = TOPICS.flatMap((topic): Topi
 ]);
 
 /** Scopes that `service` does not include. */
-export const EXTRA_SCOPES = ["production:destructive", "platform:admin"] as const;
+export const EXTRA_SCOPES = ["production:destructive", "platform:admin", "platform:metrics"] as const;
 
 export const ALL_SCOPES: readonly Scope[] = [...TENANT_SCOPES, ...EXTRA_SCOPES];
 

@@ -60,6 +60,7 @@ export async function acceptWork(
   const accepted = await start(hold === null ? undefined : keep).catch(async (error: unknown) => {
     throw hold === null ? error : await hold.explain(error);
   });
+  request.operationId = accepted.id;
   const operation = await waitAsPreferred(services.waiters, request, reply, accepted);
   reply.headers(pointersTo(operation));
   await sayWhenToLook(services, reply, operation);

@@ -15,6 +15,7 @@ export const accessLogPlugin = fp(
         ms: Math.round(reply.elapsedTime * 10) / 10,
         address: request.ip,
         caller: request.authenticated?.id,
+        operationId: request.operationId ?? undefined,
       };
       if (reply.statusCode >= 500) request.log.warn(entry, "request");
       else request.log.info(entry, "request");

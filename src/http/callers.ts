@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
+import type { AccessCounts } from "../auth/access-counts.js";
 import type { AccessRecords } from "../auth/access-records.js";
 import type { Admitted } from "../auth/admission.js";
 import type { ApiKeys } from "../auth/api-keys.js";
@@ -29,6 +30,7 @@ export interface CallerDeps {
   /** Whom a session cookie stands for, null where it is over; throws where the request may be forged (CSRF). */
   readonly sessions: (request: FastifyRequest) => Promise<Identity | null>;
   readonly audit: AuditBuffer;
+  readonly counts: AccessCounts;
   /** Failed credential checks, per address. */
   readonly counters: Counters;
   readonly failures: RatePolicy;
@@ -79,7 +81,7 @@ export class Callers {
   }
 
   async #judge(request: FastifyRequest, reply: FastifyReply, credential: Credential): Promise<Principal> {
-    const { counters, failures, audit } = this.#deps;
+    const { counters, failures, audit, counts } = this.#deps;
     if (credential.kind === "none" || credential.kind === "body") {
       throw this.#unauthenticated(reply, NO_CREDENTIAL, "a bearer token is required");
     }
@@ -92,6 +94,7 @@ export class Callers {
     } catch (error) {
       if (!(error instanceof InvalidTokenError)) throw error;
       countFailure(counters, failures, request.ip, this.#now());
+      counts.credentialRefused(credential.kind);
       audit.noteStranger(
         { organizationId: null, claimed: null, address: request.ip, requestId: request.id },
         { action: "credential.refused", details: { kind: credential.kind, reason: error.message } },
@@ -172,7 +175,8 @@ export function opensDialect({ dialects }: ResourceServer, dialect: DialectName 
 }
 
 function accept(request: FastifyRequest, identity: Identity, token: VerifiedToken | null): Principal {
-  const principal = { ...identity, origin: { address: request.ip, requestId: request.id } };
+  const origin = { address: request.ip, requestId: request.id, traceparent: request.traceparent ?? null };
+  const principal = { ...identity, origin };
   request.accessToken = token;
   request.authenticated = principal;
   return principal;

@@ -15,7 +15,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox<HealthOptions> = async (app
   app.get(
     "/healthz",
     {
-      config: { public: true },
+      config: { public: true, untraced: true },
       logLevel: "warn",
       schema: {
         operationId: "getHealth",
@@ -30,7 +30,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox<HealthOptions> = async (app
   app.get(
     "/readyz",
     {
-      config: { public: true },
+      config: { public: true, untraced: true },
       logLevel: "warn",
       schema: {
         operationId: "getReadiness",

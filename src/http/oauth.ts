@@ -2,7 +2,7 @@ import type {} from "@fastify/swagger";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
 import { JWKS_MAX_AGE_S, type SigningKeys } from "../auth/keys.js";
-import type { TokenEndpoint } from "../auth/token-endpoint.js";
+import type { Answer, TokenEndpoint } from "../auth/token-endpoint.js";
 import { type PasswordCheck, TOKEN_PATH } from "../auth/token-request.js";
 import type { People } from "../domain/people/people.js";
 import { addIntrospection, addRevocation, type PresentedTokenDeps } from "./oauth-presented.js";
@@ -52,10 +52,23 @@ function addTokenRoute(scope: FastifyInstance, path: string, { tokens, people }:
       const { raw } = request;
       const body = request.body ?? {};
       // Most requests have no password to check.
-      if (people === undefined || body.grant_type !== "password") return tokens.accept(body, raw);
-      return tokens.accept(body, raw, { checkPassword: passwordCheck(people, request) });
+      if (people === undefined || body.grant_type !== "password") {
+        return traced(request, tokens.accept(body, raw));
+      }
+      return traced(request, tokens.accept(body, raw, { checkPassword: passwordCheck(people, request) }));
     },
   });
+}
+
+/** Shows how long the issuing takes, within the request. */
+function traced({ span }: FastifyRequest, answer: Answer): Answer {
+  // Undefined: nothing is traced here at all.
+  if (span == null) return answer;
+  return (response) => {
+    const issuing = span.child("token issue", "internal");
+    response.once("close", () => issuing.end());
+    answer(response);
+  };
 }
 
 /** Checks passwords for whoever makes a request: a visit without a browser. */

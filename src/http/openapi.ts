@@ -34,6 +34,7 @@ const TAGS = [
 const SPECIAL: Readonly<Record<string, string>> = {
   "production:destructive": "Also delete and overwrite in production projects.",
   "platform:admin": "Also manage organizations.",
+  "platform:metrics": "Also read the metrics of the whole installation.",
 };
 
 const SCOPES = Object.fromEntries([

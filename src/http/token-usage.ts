@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { decodeJwt } from "jose";
+import type { AccessCounts } from "../auth/access-counts.js";
 import type { AccessRecords } from "../auth/access-records.js";
 import { isClientId } from "../auth/clients.js";
 import type { TokenCounts } from "../auth/token-counts.js";
@@ -21,6 +22,7 @@ export interface TokenLimits {
 export interface UsageDeps {
   readonly counters: Counters;
   readonly tokenCounts: TokenCounts;
+  readonly counts: AccessCounts;
   readonly records: AccessRecords;
   readonly audit: AuditBuffer;
   readonly clock: Clock;
@@ -37,7 +39,7 @@ type Done = (error?: Error) => void;
  * somebody else's client. All of it is done in memory, before a request and after its answer.
  */
 export function limitTokenRequests(scope: FastifyInstance, deps: TokenUsageDeps): void {
-  const { counters, tokensPerClient, tokensPerAddress, tokenCounts } = deps;
+  const { counters, tokensPerClient, tokensPerAddress, tokenCounts, counts } = deps;
   limit(
     scope,
     deps,
@@ -46,7 +48,9 @@ export function limitTokenRequests(scope: FastifyInstance, deps: TokenUsageDeps)
       const clientId = claimedClient(request);
       if (clientId !== null) countUse(counters, tokensPerClient, `${clientId} ${request.ip}`, now, reply);
     },
-    (request) => {
+    (request, status) => {
+      if (status !== 200) return counts.tokenRefused(status);
+      counts.tokenIssued((request.body as TokenParameters | undefined)?.grant_type);
       const clientId = claimedClient(request);
       if (clientId !== null) tokenCounts.issued(clientId);
     },
@@ -61,13 +65,13 @@ export function limitPresentedTokens(scope: FastifyInstance, deps: TokenUsageDep
 /**
  * Refuses an address that has failed too often, and notes further failures.
  * @param before done with each request that is not refused; may throw
- * @param granted done after each answer that grants what was asked
+ * @param answered done after each answer
  */
 function limit(
   scope: FastifyInstance,
   deps: TokenUsageDeps,
   before?: (request: FastifyRequest, reply: FastifyReply, now: number) => void,
-  granted?: (request: FastifyRequest) => void,
+  answered?: (request: FastifyRequest, status: number) => void,
 ): void {
   const { counters, failuresPerAddress, clock } = deps;
   scope.addHook("preHandler", (request: FastifyRequest, reply: FastifyReply, done: Done) => {
@@ -83,14 +87,15 @@ function limit(
   });
   scope.addHook("onResponse", (request: FastifyRequest, reply: FastifyReply, done: Done) => {
     const { statusCode } = reply.raw;
-    if (request.method === "POST" && statusCode === 200) granted?.(request);
+    if (request.method === "POST") answered?.(request, statusCode);
     if (request.method === "POST" && statusCode === 401) void noteFailure(deps, request);
     done();
   });
 }
 
 async function noteFailure(deps: TokenUsageDeps, request: FastifyRequest): Promise<void> {
-  const { counters, failuresPerAddress, records, clock, audit } = deps;
+  const { counters, failuresPerAddress, records, clock, audit, counts } = deps;
+  counts.credentialRefused("client");
   countFailure(counters, failuresPerAddress, request.ip, clock.now().getTime());
   const claimed = claimedClient(request);
   // The tenant whose client is tried can see it in its own log.

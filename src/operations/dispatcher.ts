@@ -1,5 +1,6 @@
 import type { Logger } from "../platform/logger.js";
 import type { Database } from "../platform/sql.js";
+import type { Span, Tracer } from "../platform/tracing.js";
 import { WHERE_TO } from "./ledger.js";
 import type { OperationQueue, QueueItem } from "./queue.js";
 
@@ -25,9 +26,23 @@ const DUE = {
            FOR UPDATE OF operations SKIP LOCKED),
          marked AS (
            UPDATE operations SET dispatched_at = clock_timestamp() FROM due WHERE id = due_id
-           RETURNING id, priority, ${WHERE_TO} AS region)
-         SELECT id, priority, region FROM marked ORDER BY priority, id`,
+           RETURNING id, priority, ${WHERE_TO} AS region, operation_type AS type, traceparent)
+         SELECT * FROM marked ORDER BY priority, id`,
 };
+
+interface Due extends QueueItem {
+  readonly type: string;
+  readonly traceparent: string | null;
+}
+
+/** A span for each operation whose request is traced. */
+function spansOf(tracer: Tracer, due: readonly Due[]): Span[] {
+  return due.flatMap(({ id, type, traceparent }) =>
+    traceparent === null
+      ? []
+      : [tracer.start(`dispatch ${type}`, "producer", traceparent, { "gatehouse.operation.id": id })],
+  );
+}
 
 /**
  * Decides in PostgreSQL what is sent to workers now: everything accepted that nobody works at, pending and
@@ -37,14 +52,16 @@ export class Dispatcher {
   readonly #db: Database;
   readonly #queue: OperationQueue;
   readonly #logger: Logger;
+  readonly #tracer: Tracer | null;
   #timer: NodeJS.Timeout | null = null;
   #running: Promise<void> | null = null;
   #again = false;
 
-  constructor(db: Database, queue: OperationQueue, logger: Logger) {
+  constructor(db: Database, queue: OperationQueue, logger: Logger, tracer: Tracer | null = null) {
     this.#db = db;
     this.#queue = queue;
     this.#logger = logger;
+    this.#tracer = tracer;
   }
 
   /**
@@ -64,14 +81,26 @@ export class Dispatcher {
     try {
       do {
         this.#again = false;
-        const due = await this.#db.rows<QueueItem>(DUE, [RESEND_MS, WINDOW]);
-        if (due.length > 0) await this.#queue.send(due);
+        const due = await this.#db.rows<Due>(DUE, [RESEND_MS, WINDOW]);
+        if (due.length > 0) await this.#send(due);
       } while (this.#again);
     } catch (error) {
       this.#logger.warn({ err: error }, "operations could not be sent; a later sweep tries again");
     } finally {
       // In the same breath as the last look at #again: else a call in between would be folded into nothing.
       this.#running = null;
+    }
+  }
+
+  async #send(due: readonly Due[]): Promise<void> {
+    const spans = this.#tracer === null ? [] : spansOf(this.#tracer, due);
+    try {
+      await this.#queue.send(due);
+    } catch (error) {
+      for (const span of spans) span.fail("the queue is away");
+      throw error;
+    } finally {
+      for (const span of spans) span.end();
     }
   }
 

@@ -1,11 +1,13 @@
 import { conflict } from "../platform/errors.js";
 import { newId } from "../platform/ids.js";
 import { type Database, type Sql, toJsonb } from "../platform/sql.js";
-import { CATALOG, type OperationType } from "./catalog.js";
+import { CATALOG, type OperationKind, type OperationType } from "./catalog.js";
+import type { LedgerObserver } from "./observer.js";
 import type {
   ClaimedOperation,
   Operation,
   OperationActor,
+  OperationOrigin,
   OperationStatus,
   OperationStep,
   Outcome,
@@ -19,7 +21,7 @@ export const COLUMNS = `id, organization_id AS "organizationId", project_id AS "
   started_at AS "startedAt", finished_at AS "finishedAt"`;
 
 const CLAIMED_COLUMNS = `${COLUMNS}, region, payload, payload_secrets AS "payloadSecrets", max_attempts AS "maxAttempts",
-  timeout_seconds AS "timeoutSeconds"`;
+  timeout_seconds AS "timeoutSeconds", request_id AS "requestId", traceparent`;
 
 const UNFINISHED = `status IN ('pending', 'running', 'cancelling')`;
 
@@ -29,8 +31,9 @@ const MINE = `id = $1 AND attempt = $2 AND status IN ('running', 'cancelling') A
 const INSERT = {
   name: "operation_insert",
   text: `INSERT INTO operations (id, organization_id, project_id, operation_type, resource_type, resource_id, payload,
-           payload_secrets, priority, max_attempts, timeout_seconds, created_by, region)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING ${COLUMNS}`,
+           payload_secrets, priority, max_attempts, timeout_seconds, created_by, region, request_id,
+           traceparent)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING ${COLUMNS}`,
 };
 
 const LOCK = {
@@ -79,7 +82,8 @@ const FINISH = {
          SET status = $3::operation_status, result = $4, error = $5, finished_at = clock_timestamp(),
              revision = revision + 1, lease_expires_at = NULL, leased_by = NULL, payload_secrets = NULL,
              progress = CASE WHEN $3 = 'succeeded' THEN progress || '{"percent": 100, "message": "done"}' ELSE progress END
-         WHERE ${MINE}`,
+         WHERE ${MINE}
+         RETURNING operation_type AS "operationType", extract(epoch FROM finished_at - started_at)::float8 AS seconds`,
 };
 
 const UNLOCK = { name: "operation_unlock", text: "DELETE FROM operation_locks WHERE operation_id = $1" };
@@ -126,6 +130,13 @@ export interface OperationRequest {
   readonly createdBy: OperationActor;
   /** The workers of this region do it; absent: any worker. */
   readonly region?: string;
+  readonly origin: OperationOrigin;
+}
+
+export interface LedgerOptions {
+  readonly observer?: LedgerObserver;
+  /** What can be asked for; default: the product's. */
+  readonly catalog?: Readonly<Record<OperationType, OperationKind>>;
 }
 
 /** Thrown where this attempt is no longer the operation's: stop, and change nothing more. */
@@ -158,9 +169,13 @@ export interface OperationFilter {
  */
 export class Ledger {
   readonly #db: Database;
+  readonly #observer: LedgerObserver | undefined;
+  readonly #catalog: Readonly<Record<OperationType, OperationKind>>;
 
-  constructor(db: Database) {
+  constructor(db: Database, { observer, catalog = CATALOG }: LedgerOptions = {}) {
     this.#db = db;
+    this.#observer = observer;
+    this.#catalog = catalog;
   }
 
   /**
@@ -168,7 +183,7 @@ export class Ledger {
    * effect or not at all. Throws a conflict that names the blocking operation where a lock is taken.
    */
   async request(tx: Sql, request: OperationRequest): Promise<Operation> {
-    const kind = CATALOG[request.operationType];
+    const kind = this.#catalog[request.operationType];
     const id = request.id ?? newId();
     const [operation] = await tx.rows<Operation>(INSERT, [
       id,
@@ -184,9 +199,12 @@ export class Ledger {
       kind.timeoutSeconds,
       toJsonb(request.createdBy),
       request.region ?? null,
+      request.origin.requestId,
+      request.origin.traceparent ?? null,
     ]);
     if (operation === undefined) throw new Error("an insert returned no row");
     await this.#lock(tx, id, request.locks);
+    tx.afterCommit(() => this.#observer?.accepted(operation, request.origin));
     return operation;
   }
 
@@ -219,6 +237,7 @@ export class Ledger {
     regions: readonly string[] = [],
   ): Promise<ClaimedOperation | null> {
     const [operation] = await this.#db.rows<ClaimedOperation>(CLAIM, [id, workerId, leaseMs, regions]);
+    if (operation !== undefined) this.#observer?.claimed(operation);
     return operation ?? null;
   }
 
@@ -258,10 +277,15 @@ export class Ledger {
     const result = outcome.status === "succeeded" ? toJsonb(outcome.result ?? null) : null;
     const error = outcome.status === "failed" ? toJsonb(outcome.error) : null;
     await this.#db.transaction(async (tx) => {
-      if ((await tx.run(FINISH, [id, attempt, outcome.status, result, error])) === 0)
-        throw new LeaseLostError();
+      const [finished] = await tx.rows<{ operationType: string; seconds: number }>(FINISH, [
+        ...[id, attempt, outcome.status, result, error],
+      ]);
+      if (finished === undefined) throw new LeaseLostError();
       await settle(tx);
       await tx.run(UNLOCK, [id]);
+      tx.afterCommit(() =>
+        this.#observer?.finished(finished.operationType, outcome.status, finished.seconds),
+      );
     });
   }
 

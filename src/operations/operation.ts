@@ -45,6 +45,14 @@ export interface OperationActor {
   readonly name: string;
 }
 
+/** The request that asked for it. */
+export interface OperationOrigin {
+  /** Null: it was no request, a schedule for instance. */
+  readonly requestId: string | null;
+  /** Its span (W3C Trace Context), which the work continues; null or absent: nobody traces it. */
+  readonly traceparent?: string | null;
+}
+
 /** One accepted piece of asynchronous work on one resource. */
 export interface Operation {
   readonly id: string;
@@ -69,7 +77,7 @@ export interface Operation {
 }
 
 /** An operation in the hands of a worker: what it has to do is in it too. */
-export interface ClaimedOperation extends Operation {
+export interface ClaimedOperation extends Operation, Required<OperationOrigin> {
   /** Whose workers do it; null: all. */
   readonly region: string | null;
   readonly payload: unknown;

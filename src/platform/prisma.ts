@@ -1,4 +1,5 @@
 import { PrismaPg } from "@prisma/adapter-pg";
+import pg from "pg";
 import { PrismaClient } from "./generated/client.js";
 import { ANSWER_LIMIT_MS, CONNECT_LIMIT_MS } from "./sql.js";
 
@@ -10,15 +11,23 @@ const IDLE_IN_TRANSACTION_MS = 10_000;
 
 /** The client for ordinary reads and writes; hot statements go through `sql.ts`. */
 export function createPrisma(databaseUrl: string, poolSize: number): PrismaClient {
-  const pool = {
+  return openPrisma(databaseUrl, poolSize).prisma;
+}
+
+/** The same, with the pool of its connections, which ends with `$disconnect`. */
+export function openPrisma(
+  databaseUrl: string,
+  poolSize: number,
+): { readonly prisma: PrismaClient; readonly pool: pg.Pool } {
+  const pool = new pg.Pool({
     connectionString: databaseUrl,
     max: poolSize,
     connectionTimeoutMillis: CONNECT_LIMIT_MS,
     query_timeout: ANSWER_LIMIT_MS,
     keepAlive: true,
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
-  };
-  return new PrismaClient({ adapter: new PrismaPg(pool) });
+  });
+  return { prisma: new PrismaClient({ adapter: new PrismaPg(pool, { disposeExternalPool: true }) }), pool };
 }
 
 /** Whether a write failed on a unique index (P2002, https://www.prisma.io/docs/orm/reference/error-reference). */

@@ -13,6 +13,11 @@ export interface Sql {
   rows<R extends object>(statement: Statement | string, values?: readonly unknown[]): Promise<R[]>;
   /** How many rows a statement changed. */
   run(statement: Statement | string, values?: readonly unknown[]): Promise<number>;
+  /**
+   * Calls the listener, which must not throw, when what was written is there: with the commit of the transaction,
+   * never where it is rolled back; at once outside of one.
+   */
+  afterCommit(listener: () => void): void;
 }
 
 class Runner implements Sql {
@@ -30,6 +35,10 @@ class Runner implements Sql {
     return (await this.#query(statement, values)).rowCount ?? 0;
   }
 
+  afterCommit(listener: () => void): void {
+    listener();
+  }
+
   #query<R extends object>(
     statement: Statement | string,
     values: readonly unknown[],
@@ -37,6 +46,18 @@ class Runner implements Sql {
     const config =
       typeof statement === "string" ? { text: statement } : { name: statement.name, text: statement.text };
     return this.#queryable.query<R>({ ...config, values: [...values] });
+  }
+}
+
+class Transaction extends Runner {
+  readonly #listeners: (() => void)[] = [];
+
+  override afterCommit(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  committed(): void {
+    for (const listener of this.#listeners) listener();
   }
 }
 
@@ -79,8 +100,10 @@ export class Database extends Runner {
     client.on("error", onError);
     try {
       await client.query("BEGIN");
-      const result = await work(new Runner(client));
+      const transaction = new Transaction(client);
+      const result = await work(transaction);
       await client.query("COMMIT");
+      transaction.committed();
       return result;
     } catch (error) {
       // A server that says nothing would not answer this either.

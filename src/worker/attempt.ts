@@ -2,6 +2,7 @@ import { LeaseLostError, type Ledger } from "../operations/ledger.js";
 import type { ClaimedOperation, OperationStep, Progress } from "../operations/operation.js";
 import type { Logger } from "../platform/logger.js";
 import type { Sql } from "../platform/sql.js";
+import type { Span } from "../platform/tracing.js";
 import { type HandlerContext, OperationFailure, type StepOptions } from "./handler.js";
 
 const PROGRESS_EVERY_MS = 500;
@@ -16,6 +17,7 @@ export class Attempt implements HandlerContext {
   readonly operation: ClaimedOperation;
   readonly logger: Logger;
   readonly #ledger: Ledger;
+  readonly #span: Span | null;
   readonly #abort = new AbortController();
   readonly #steps: OperationStep[];
   readonly #timers: NodeJS.Timeout[] = [];
@@ -28,10 +30,16 @@ export class Attempt implements HandlerContext {
   #writing: Promise<void> = Promise.resolve();
   #recording: Promise<void> = Promise.resolve();
 
-  constructor(ledger: Ledger, operation: ClaimedOperation, logger: Logger) {
+  /** @param span of this attempt, where it is traced; ended by who made it */
+  constructor(ledger: Ledger, operation: ClaimedOperation, logger: Logger, span: Span | null = null) {
+    const { id: operationId, operationType, attempt, requestId } = operation;
     this.operation = operation;
-    this.logger = logger.child({ operationId: operation.id, attempt: operation.attempt });
+    this.logger = logger.child({
+      ...{ operationId, operationType, attempt, requestId },
+      ...(span === null ? {} : { traceId: span.traceId, spanId: span.spanId }),
+    });
     this.#ledger = ledger;
+    this.#span = span;
     this.#steps = [...operation.steps];
   }
 
@@ -147,8 +155,10 @@ export class Attempt implements HandlerContext {
       this.signal.throwIfAborted();
       this.#final = true;
     }
+    const span = this.#span?.child(`step ${name}`, "internal");
     try {
       const value = await work();
+      span?.end();
       await this.#record({
         name,
         status: "succeeded",
@@ -159,6 +169,8 @@ export class Attempt implements HandlerContext {
       });
       return value;
     } catch (error) {
+      span?.fail(error instanceof OperationFailure ? error.problem.type : "an internal error");
+      span?.end();
       const finishedAt = new Date().toISOString();
       if (!this.signal.aborted) {
         await this.#record({

@@ -6,6 +6,7 @@ import type { OperationQueue } from "../operations/queue.js";
 import type { Logger } from "../platform/logger.js";
 import type { Signals } from "../platform/signals.js";
 import { isDatabaseAway } from "../platform/sql.js";
+import type { Span, Tracer } from "../platform/tracing.js";
 import { Attempt } from "./attempt.js";
 import { Interruption, OperationFailure, type OperationHandler, problem } from "./handler.js";
 
@@ -20,6 +21,8 @@ export interface RunnerDeps {
   readonly regions: readonly string[];
   readonly workerId: string;
   readonly logger: Logger;
+  /** Default: nothing is traced. */
+  readonly tracer?: Tracer | null;
 }
 
 /** How an attempt ended: with the operation's end, or without. */
@@ -42,6 +45,11 @@ export class Runner {
       if (change === "cancel") this.#lookAt(id);
     });
     this.#handlers = new Map(deps.handlers.map((handler) => [handler.type, handler]));
+  }
+
+  /** How many operations it works at now. */
+  get running(): number {
+    return this.#attempts.size;
   }
 
   async start(): Promise<void> {
@@ -80,28 +88,44 @@ export class Runner {
 
   async #attempt(operation: ClaimedOperation): Promise<void> {
     const { ledger, logger, timing, signals } = this.#deps;
-    const attempt = new Attempt(ledger, operation, logger);
+    const span = this.#spanOf(operation);
+    const attempt = new Attempt(ledger, operation, logger, span);
     this.#attempts.add(attempt);
     const changed = (): void => void announce(signals, operation.id, "changed");
     attempt.begin(timing.leaseMs, timing.heartbeatMs, changed);
-    let lost = false;
+    const beganAt = performance.now();
+    let status: Ending["status"] = "lost";
     try {
       const handler = this.#handlers.get(operation.operationType);
       const ending = await this.#run(attempt, handler);
       // A database that says nothing would keep an attempt that is over from being delivered elsewhere.
       if (ending.status !== "lost") await attempt.flushProgress();
-      if (ending.status === "lost") lost = true;
-      else if (ending.status === "given-back")
+      if (ending.status === "given-back")
         await ledger.handOver(operation.id, operation.attempt, ending.pauseMs);
-      else await this.#finish(operation, handler, ending);
+      else if (ending.status !== "lost") await this.#finish(operation, handler, ending);
+      status = ending.status;
     } catch (error) {
       if (!(error instanceof LeaseLostError)) throw error;
-      lost = true;
     } finally {
       attempt.end();
       this.#attempts.delete(attempt);
+      endSpan(span, status);
     }
-    if (lost) attempt.logger.info("the lease is lost: another attempt has taken over, or will");
+    if (status === "lost") attempt.logger.info("the lease is lost: another attempt has taken over, or will");
+    else
+      attempt.logger.info({ status, ms: Math.round(performance.now() - beganAt) }, "the attempt has ended");
+  }
+
+  /** Goes on with the trace of the request that asked for the operation. */
+  #spanOf({ id, operationType, attempt, traceparent }: ClaimedOperation): Span | null {
+    const { tracer, workerId } = this.#deps;
+    if (tracer === undefined || tracer === null) return null;
+    return tracer.start(`attempt ${operationType}`, "consumer", traceparent, {
+      "gatehouse.operation.id": id,
+      "gatehouse.operation.type": operationType,
+      "gatehouse.operation.attempt": attempt,
+      "gatehouse.worker.id": workerId,
+    });
   }
 
   async #finish(
@@ -167,6 +191,12 @@ export class Runner {
 
 /** Claims beyond the last attempt at an operation, to find out what came of it. */
 const CONCLUSIONS = 10;
+
+function endSpan(span: Span | null, status: Ending["status"]): void {
+  span?.set({ "gatehouse.operation.status": status });
+  if (status === "failed" || status === "lost") span?.fail(status);
+  span?.end();
+}
 
 /** A second longer with every attempt: a database that comes back slowly does not use all of them up. */
 function pauseAfter(attempt: number): number {

@@ -27,6 +27,7 @@ const wire = {
 };
 const watched = (): Sql => ({
   run: (statement, values) => sql.run(statement, values),
+  afterCommit: (listener) => sql.afterCommit(listener),
   async rows<R extends object>(...[statement, values]: Parameters<Sql["rows"]>) {
     wire.queries.push([...(values ?? []).flat()] as string[]);
     if (wire.cut) throw new Error("the wire is cut");

@@ -136,7 +136,12 @@ describe("a client", () => {
     const [administrator] = await database.query<{ scopes: string[] }>(
       "SELECT scopes FROM api_clients WHERE name = 'administrator'",
     );
-    expect(administrator?.scopes).toEqual(["service", "production:destructive", "platform:admin"]);
+    expect(administrator?.scopes).toEqual([
+      "service",
+      "production:destructive",
+      "platform:admin",
+      "platform:metrics",
+    ]);
   });
 
   test.each(["\0", "a\0b", "é", "x".repeat(257), ""])(

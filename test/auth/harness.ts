@@ -12,6 +12,7 @@ import { oauthPlugin } from "../../src/http/oauth.js";
 import { STATUS } from "../../src/http/status.js";
 import { MasterKey } from "../../src/platform/crypto.js";
 import { AppError } from "../../src/platform/errors.js";
+import { createMetrics } from "../../src/platform/metrics.js";
 import { createPrisma, type PrismaClient } from "../../src/platform/prisma.js";
 import { PostgresSignals } from "../../src/platform/signals.js";
 import { Database, type Statement } from "../../src/platform/sql.js";
@@ -74,7 +75,15 @@ export async function openHarness(): Promise<Harness> {
   const admin = { clientId: "administrator", clientSecret: "+the secret/of the administrator=" };
   await bootstrap(prisma, masterKey, admin);
   const config = loadConfig({ PUBLIC_URL }, "/");
-  const access = await openAccess({ config, logger, prisma, db, signals, masterKey });
+  const access = await openAccess({
+    config,
+    logger,
+    metrics: createMetrics("0"),
+    prisma,
+    db,
+    signals,
+    masterKey,
+  });
   const app = await buildApp(access, stream);
   const { id: organizationId } = await prisma.organization.findFirstOrThrow();
 

@@ -2,7 +2,7 @@ import type { Harness } from "./harness.js";
 
 export const FORM = "application/x-www-form-urlencoded";
 /** What the administrator's tokens say that they may do. */
-export const ALL = "service production:destructive platform:admin";
+export const ALL = "service production:destructive platform:admin platform:metrics";
 
 interface Credentials {
   readonly clientId: string;

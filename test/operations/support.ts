@@ -53,6 +53,7 @@ export function wish(more: Partial<OperationRequest> = {}): OperationRequest {
     locks: [],
     payload: {},
     createdBy: { kind: "client", id: newId(), name: "a test" },
+    origin: { requestId: null },
     ...more,
   };
 }

@@ -11,6 +11,7 @@ import { type Scope, TENANT_SCOPES } from "../../src/auth/scopes.js";
 import { loadConfig } from "../../src/config.js";
 import { MasterKey } from "../../src/platform/crypto.js";
 import { newId } from "../../src/platform/ids.js";
+import { openTracer } from "../../src/platform/tracer.js";
 import { prepareDatabase } from "../../src/prepare.js";
 import { openRuntime, type Runtime } from "../../src/runtime.js";
 import { startWorker, type WorkerProcess } from "../../src/worker.js";
@@ -144,7 +145,8 @@ export async function openInstallation(options: InstallationOptions = {}): Promi
   const logger = pino({ level: "info" }, { write: (line: string) => log.push(line) });
   const masterKey = new MasterKey(config.masterKey ?? "");
   await prepareDatabase(config, database.url, masterKey, () => {});
-  const runtime = await openRuntime(config, database.url, masterKey, logger);
+  const tracer = await openTracer({ endpoint: config.otlpEndpoint, role: "test", version: "0" }, logger);
+  const runtime = await openRuntime(config, database.url, masterKey, logger, { tracer });
   const api = await startApi(runtime);
   const worker: WorkerProcess | null = options.worker === false ? null : await startWorker(runtime);
   const secrets = new UsedSecrets();

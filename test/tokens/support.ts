@@ -196,7 +196,8 @@ async function openInstance(
   const waiters = new Waiters(runtime.db, runtime.signals);
   const services = buildServices(runtime, waiters, access);
   const app = await buildApp({
-    ...{ version: "0", logger, corsOrigins: config.corsOrigins, services, access },
+    ...{ version: "0", logger, metrics: runtime.metrics, tracer: null, services, access },
+    corsOrigins: config.corsOrigins,
     limits: limitsOf(config),
   });
   addProbes(app);
@@ -263,7 +264,11 @@ function addProbes(app: FastifyInstance): void {
 export function adminOf({ admin, organizationId }: Fleet): Principal {
   return {
     ...{ kind: "client", id: admin.clientId, name: "administrator", organizationId },
-    ...{ projects: "all", scopes: new Set(ALL_SCOPES), origin: { address: null, requestId: null } },
+    ...{
+      projects: "all",
+      scopes: new Set(ALL_SCOPES),
+      origin: { address: null, requestId: null },
+    },
   };
 }
 

@@ -117,6 +117,7 @@ export class Probes {
         payload: { role, type: target.type, version: target.version },
         payloadSecrets: masterKey.encrypt("operation-payloads", id, JSON.stringify(config)),
         createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
+        origin: principal.origin,
       }),
     );
     void dispatcher.dispatch();

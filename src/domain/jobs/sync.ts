@@ -74,6 +74,7 @@ export async function acceptRun(
     locks: [{ type: RUN_LOCK, id: job.id }],
     payload: { jobId: job.id, runId },
     createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
+    origin: principal.origin,
   });
   await insertRun(tx, job, runId, operation.id, trigger);
   const target = { type: "job", id: job.id };

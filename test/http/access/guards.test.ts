@@ -37,6 +37,7 @@ const ROUTES: [Method, string, Scope, object?][] = [
   ["PATCH", `/api/v1/organizations/${ID}`, "platform:admin", { name: "x" }],
   ["POST", `/api/v1/organizations/${ID}/disable`, "platform:admin"],
   ["POST", `/api/v1/organizations/${ID}/enable`, "platform:admin"],
+  ["GET", "/metrics", "platform:metrics"],
   ["POST", "/api/v1/users", "user:write", {}],
   ["GET", "/api/v1/users", "user:read"],
   ["GET", `/api/v1/users/${ID}`, "user:read"],

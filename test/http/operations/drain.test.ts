@@ -1,6 +1,7 @@
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startApi } from "../../../src/api.js";
+import { createMetrics } from "../../../src/platform/metrics.js";
 import { until } from "../../support/until.js";
 import { type OperationsBench, openOperations } from "./support.js";
 
@@ -13,7 +14,8 @@ afterAll(() => bench.close());
 test("an api that stops says so on /readyz, and answers what has begun", async () => {
   const { gatehouse } = bench;
   const job = await bench.quickJob();
-  const api = await startApi(gatehouse.runtime);
+  // A second api in this process: metrics are a process's own.
+  const api = await startApi({ ...gatehouse.runtime, metrics: createMetrics("second") });
   const address = api.app.server.address();
   const origin = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
   expect((await fetch(`${origin}/readyz`)).status).toBe(200);

@@ -1,6 +1,7 @@
 import { request as httpRequest } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startApi } from "../../../src/api.js";
+import { createMetrics } from "../../../src/platform/metrics.js";
 import { until } from "../../support/until.js";
 import { type OperationsBench, type OperationView, openOperations } from "./support.js";
 
@@ -160,7 +161,7 @@ test("streams and waits end when the api stops, and nobody waits for them", asyn
   const job = await bench.slowJob();
   const release = await bench.hold();
   const { id } = (await bench.sync(job)).body;
-  const second = await startApi(bench.gatehouse.runtime);
+  const second = await startApi({ ...bench.gatehouse.runtime, metrics: createMetrics("second") });
   const address = second.app.server.address();
   const origin = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
   const stream = await follow(id, { origin });

@@ -1,0 +1,125 @@
+import { Gauge } from "prom-client";
+import type { Logger } from "../platform/logger.js";
+import type { Metrics } from "../platform/metrics.js";
+import type { Sql } from "../platform/sql.js";
+import { CATALOG } from "./catalog.js";
+
+/** Who asks more often gets the same again. */
+const KEPT_MS = 5_000;
+/** A database that answers later than this counts as away. */
+const PATIENCE_MS = 2_000;
+/** So many unfinished operations are looked at, the most urgent ones: asking costs no more, however many there are. */
+const WINDOW = 10_000;
+
+const STATES = ["pending", "running", "cancelling"] as const;
+
+/** By the index on unfinished operations: finished ones cost nothing. */
+export const BACKLOG = {
+  name: "operations_backlog",
+  text: `SELECT operation_type AS type, status, count(*)::int AS count,
+           (count(*) FILTER (WHERE lease_expires_at > clock_timestamp()))::int AS leased,
+           (count(*) FILTER (WHERE status = 'pending' AND dispatched_at IS NOT NULL))::int AS sent,
+           extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE status = 'pending'))::float8 AS age
+         FROM (SELECT operation_type, status, lease_expires_at, dispatched_at, created_at FROM operations
+               WHERE status IN ('pending', 'running', 'cancelling') ORDER BY priority, id LIMIT ${WINDOW}) AS head
+         GROUP BY 1, 2`,
+};
+
+interface Row {
+  readonly type: string;
+  readonly status: string;
+  readonly count: number;
+  readonly leased: number;
+  readonly sent: number;
+  /** Seconds; null: none is pending. */
+  readonly age: number | null;
+}
+
+/** What waits and what runs in the whole installation, by one query at most every few seconds. */
+class Backlog {
+  readonly #sql: Sql;
+  readonly #logger: Logger;
+  #known: { readonly since: number; readonly rows: Promise<Row[] | null> } | null = null;
+
+  constructor(sql: Sql, logger: Logger) {
+    this.#sql = sql;
+    this.#logger = logger;
+  }
+
+  /** Null while the database is away. Never rejects. */
+  rows(): Promise<Row[] | null> {
+    const now = performance.now();
+    if (this.#known !== null && now - this.#known.since < KEPT_MS) return this.#known.rows;
+    const rows = this.#ask();
+    this.#known = { since: now, rows };
+    return rows;
+  }
+
+  async #ask(): Promise<Row[] | null> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`no answer within ${PATIENCE_MS} ms`)), PATIENCE_MS);
+    });
+    try {
+      return await Promise.race([this.#sql.rows<Row>(BACKLOG), late]);
+    } catch (error) {
+      this.#logger.debug({ err: error }, "the backlog could not be measured");
+      return null;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/**
+ * Shows what waits and what runs in the whole installation: the same in every process. While the database is away
+ * there are no such values, and `gatehouse_database_up` is 0.
+ */
+export function showBacklog(metrics: Metrics, sql: Sql, logger: Logger): void {
+  const backlog = new Backlog(sql, logger);
+  const registers = [metrics];
+  const show = (name: string, help: string, value: (rows: readonly Row[]) => number): void => {
+    new Gauge({
+      ...{ name, help, registers },
+      async collect() {
+        const rows = await backlog.rows();
+        if (rows === null) this.remove();
+        else this.set(value(rows));
+      },
+    });
+  };
+  new Gauge({
+    name: "gatehouse_database_up",
+    help: "Whether the database answers.",
+    registers,
+    async collect() {
+      this.set((await backlog.rows()) === null ? 0 : 1);
+    },
+  });
+  new Gauge({
+    name: "gatehouse_operations",
+    help: `Unfinished operations of the installation, by type and state; of at most ${WINDOW}.`,
+    labelNames: ["type", "state"],
+    registers,
+    async collect() {
+      const rows = await backlog.rows();
+      this.reset();
+      if (rows === null) return;
+      for (const type of Object.keys(CATALOG)) for (const state of STATES) this.set({ type, state }, 0);
+      for (const { type, status, count } of rows) this.set({ type, state: status }, count);
+    },
+  });
+  show(
+    "gatehouse_operations_oldest_pending_seconds",
+    "How long the oldest pending operation of the installation has waited; 0: none waits.",
+    (rows) => Math.max(0, ...rows.map(({ age }) => age ?? 0)),
+  );
+  show(
+    "gatehouse_queue_depth",
+    "Operations of the installation that were sent to workers and not taken by any.",
+    (rows) => rows.reduce((total, { sent }) => total + sent, 0),
+  );
+  show("gatehouse_leases", "Operations of the installation that a worker holds at present.", (rows) =>
+    rows.reduce((total, { leased }) => total + leased, 0),
+  );
+}
