@@ -1,5 +1,6 @@
 import type { Sql } from "../../platform/sql.js";
 import type { DeploymentState, DesiredState } from "./state.js";
+import type { StorageHold } from "./storage.js";
 
 /** A deployment as its row says it; its secrets are opened by `openSecrets`. */
 export interface DeploymentRecord {
@@ -28,6 +29,7 @@ export interface DeploymentRecord {
   readonly healthStatus: "healthy" | "unhealthy" | null;
   readonly healthAt: Date | null;
   readonly storageBytes: number | null;
+  readonly storageHold: StorageHold;
   readonly removedAt: Date | null;
   readonly createdBy: string;
   readonly createdAt: Date;
@@ -39,7 +41,7 @@ export const COLUMNS = `d.id, d.organization_id AS "organizationId", d.project_i
   d.plan, d.region, d.extras, d.state, d.desired_state AS "desiredState", d.port, d.slot, d.username, d.secrets,
   d.command_count AS "commandCount", d.needs_restart AS "needsRestart", d.under_incident AS "underIncident",
   d.failures, d.next_try_at AS "nextTryAt", d.health_status AS "healthStatus", d.health_at AS "healthAt",
-  d.storage_bytes::float8 AS "storageBytes", d.removed_at AS "removedAt", d.created_by AS "createdBy",
+  d.storage_bytes::float8 AS "storageBytes", d.storage_hold AS "storageHold", d.removed_at AS "removedAt", d.created_by AS "createdBy",
   d.created_at AS "createdAt", d.terminated_at AS "terminatedAt"`;
 
 const READ = { name: "deployment_read", text: `SELECT ${COLUMNS} FROM deployments d WHERE d.id = $1` };

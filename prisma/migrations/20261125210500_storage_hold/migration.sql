@@ -1,0 +1,3 @@
+-- AlterTable
+ALTER TABLE "deployments" ADD COLUMN     "storage_hold" TEXT NOT NULL DEFAULT 'none';
+

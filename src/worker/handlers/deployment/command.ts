@@ -1,0 +1,80 @@
+import {
+  type DeploymentOperation,
+  operationOf,
+  type Payloads,
+} from "../../../domain/deployments/operations.js";
+import { endCommand } from "../../../domain/deployments/settle.js";
+import type { Command } from "../../../domain/deployments/state.js";
+import { FencedError } from "../../../engines/substrate.js";
+import type { ClaimedOperation } from "../../../operations/operation.js";
+import { isDatabaseAway } from "../../../platform/sql.js";
+import type { HandlerContext, OperationHandler } from "../../handler.js";
+import type { DeploymentDeps } from "./deps.js";
+import { toFailure } from "./failures.js";
+import type { Held } from "./instance.js";
+
+/** Does one command. What it answers becomes the operation's result. */
+export type Work<C extends Command> = (
+  deps: DeploymentDeps,
+  context: HandlerContext,
+  payload: Payloads[C],
+) => Promise<unknown>;
+
+/**
+ * The handler of a command: its work, with failures of engines as the operation's, and its end for the deployments.
+ * @param finalStep the step from which on it goes on to its end, whoever wants it cancelled: one that has begun it may
+ * have had its effect
+ */
+export function commandHandler<C extends Command>(
+  deps: DeploymentDeps,
+  command: C,
+  work: Work<C>,
+  finalStep?: string,
+): OperationHandler {
+  const type: DeploymentOperation = operationOf(command);
+  const hasBegun = ({ steps }: ClaimedOperation): boolean => steps.some(({ name }) => name === finalStep);
+  return {
+    type,
+    async run(context) {
+      try {
+        return await work(deps, context, context.operation.payload as Payloads[C]);
+      } catch (error) {
+        throw toFailure(error);
+      }
+    },
+    ...(finalStep === undefined ? {} : { mayBeDone: hasBegun }),
+    settle: (tx, operation, outcome) => endCommand(tx, deps, operation, outcome),
+  };
+}
+
+/** How long putting something right may take after an attempt was told to stop. */
+const MEND_LIMIT_MS = 120_000;
+
+/**
+ * Does the work; where it fails, or is cancelled, brings back what was before. Not where another attempt has taken
+ * over or will: that one goes on from here.
+ */
+export async function orPutRight<T>(
+  context: HandlerContext,
+  work: () => Promise<T>,
+  putRight: (signal: AbortSignal) => Promise<unknown>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const { signal } = context;
+    const ends = !signal.aborted || signal.reason === "cancelled" || signal.reason === "timeout";
+    if (ends && !(error instanceof FencedError) && !isDatabaseAway(error)) {
+      // What cannot be put right now is found by the region's supervisor.
+      await putRight(AbortSignal.timeout(MEND_LIMIT_MS)).catch((failure: unknown) =>
+        context.logger.warn({ err: failure }, "a server could not be put right after its command had failed"),
+      );
+    }
+    throw error;
+  }
+}
+
+/** Starts, or adopts, the server of a deployment that should run; leaves one that should rest as it is. */
+export async function startAgain({ engine, instance, context, record }: Held): Promise<void> {
+  if (record.desiredState === "running") await engine.start(instance, context);
+}

@@ -1,0 +1,23 @@
+import { Readable } from "node:stream";
+import type { HandlerContext } from "../../handler.js";
+
+/** The same bytes; how many have passed is the operation's progress. How many there will be is not known before. */
+export function counted(context: HandlerContext, bytes: Readable, total: number | null = null): Readable {
+  let passed = 0;
+  const tell = (): void => {
+    const share = total === null || total === 0 ? 0.5 : Math.min(1, passed / total);
+    context.progress({
+      percent: Math.floor(5 + 85 * share),
+      message: `${passed} bytes${total === null ? "" : ` of ${total}`}`,
+      bytes: passed,
+    });
+  };
+  const watched = async function* (): AsyncGenerator<Buffer> {
+    for await (const chunk of bytes) {
+      passed += (chunk as Buffer).length;
+      tell();
+      yield chunk as Buffer;
+    }
+  };
+  return Readable.from(watched(), { objectMode: false, signal: context.signal });
+}

@@ -1,0 +1,26 @@
+import type { RegionReport } from "../../domain/deployments/regions.js";
+import type { Site } from "../handlers/deployment/deps.js";
+
+/**
+ * What a region can run now.
+ * @param used ports of its own deployments
+ */
+export async function reportOf(
+  { region, substrate, engines }: Site,
+  used: ReadonlySet<number>,
+  reportedBy: string,
+): Promise<RegionReport> {
+  const blockedPorts: number[] = [];
+  for (let port = region.ports.from; port <= region.ports.to; port += 1) {
+    if (!used.has(port) && !(await substrate.portIsFree(port))) blockedPorts.push(port);
+  }
+  const found = [...engines.values()].map((engine) => ({
+    engine: engine.name,
+    vendor: engine.vendor,
+    edition: engine.edition,
+    versions: substrate.missing === null ? engine.versions.map(({ number }) => number) : [],
+    extras: engine.extras,
+    missing: substrate.missing ?? engine.missing,
+  }));
+  return { region: region.name, engines: found, blockedPorts, reportedBy };
+}

@@ -1,0 +1,212 @@
+import type { Health } from "../../domain/deployments/health.js";
+import { recordHealth } from "../../domain/deployments/health.js";
+import {
+  type DeploymentRecord,
+  livingAmong,
+  livingDeployments,
+  type SupervisedDeployment,
+} from "../../domain/deployments/record.js";
+import { recordRegionReport, releaseRegionLease, takeRegionLease } from "../../domain/deployments/regions.js";
+import { holdFor } from "../../domain/deployments/storage.js";
+import type { Logger } from "../../platform/logger.js";
+import type { DeploymentDeps, Site } from "../handlers/deployment/deps.js";
+import { clearLeftovers } from "./leftovers.js";
+import { glance, type Subject, subjectOf } from "./look.js";
+import { reportOf } from "./report.js";
+import { inTurns } from "./turns.js";
+
+/** How often what is looked at, milliseconds. */
+export interface SupervisorTiming {
+  /** Processes; the lease lives three times as long, and a second at least. */
+  readonly roundMs: number;
+  /** Whether servers answer. */
+  readonly healthMs: number;
+  /** What data takes, what is left over, what the region can run. */
+  readonly surveyMs: number;
+}
+
+export const SUPERVISOR_TIMING: SupervisorTiming = { roundMs: 1_000, healthMs: 10_000, surveyMs: 60_000 };
+
+export interface SupervisorDeps extends Pick<DeploymentDeps, "db" | "masterKey" | "planOf"> {
+  readonly site: Site;
+  /** Names this process. */
+  readonly holder: string;
+  readonly logger: Logger;
+  readonly timing?: SupervisorTiming;
+  /** Accepts an operation that brings a server to where it should be. */
+  readonly recover: (deployment: DeploymentRecord, reason: string) => Promise<void>;
+}
+
+/** Answers that may be missed in a row before a server counts as stuck. */
+const MISSES = 3;
+/** Servers that are asked at once. */
+const AT_ONCE = 8;
+
+/** What this supervisor remembers of a server. */
+interface Memory {
+  misses: number;
+  nextHealthAt: number;
+  /** It was seen running by this process: a stop after that is an incident, one before is a restart of the machine. */
+  seen: boolean;
+}
+
+/**
+ * Watches the servers of one region: one process at a time, under a lease. It observes, and asks for operations: what
+ * has to be done to a server is done by their handlers, under the ledger's locks and fences.
+ */
+export class Supervisor {
+  readonly #deps: SupervisorDeps;
+  readonly #timing: SupervisorTiming;
+  readonly #memories = new Map<string, Memory>();
+  readonly #stop = new AbortController();
+  #timer: NodeJS.Timeout | null = null;
+  #round: Promise<void> | null = null;
+  #nextSurveyAt = 0;
+  #term: number | null = null;
+
+  constructor(deps: SupervisorDeps) {
+    this.#deps = deps;
+    this.#timing = deps.timing ?? SUPERVISOR_TIMING;
+  }
+
+  start(): void {
+    this.#timer ??= setInterval(() => void this.round(), this.#timing.roundMs);
+    void this.round();
+  }
+
+  async stop(): Promise<void> {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+    this.#stop.abort();
+    await this.#round;
+    const { db, site, holder, logger } = this.#deps;
+    await releaseRegionLease(db, site.region.name, holder).catch((error: unknown) =>
+      logger.debug({ err: error }, "the lease of a region runs out by itself"),
+    );
+  }
+
+  /** One at a time; never rejects. */
+  round(): Promise<void> {
+    this.#round ??= this.#look()
+      .catch((error: unknown) => {
+        if (!this.#stop.signal.aborted) {
+          this.#deps.logger.warn({ err: error, region: this.#name }, "a region could not be looked after");
+        }
+      })
+      .finally(() => {
+        this.#round = null;
+      });
+    return this.#round;
+  }
+
+  get #name(): string {
+    return this.#deps.site.region.name;
+  }
+
+  async #look(): Promise<void> {
+    const { db, holder, site } = this.#deps;
+    const leaseMs = Math.max(1_000, 3 * this.#timing.roundMs);
+    const term = await takeRegionLease(db, this.#name, holder, leaseMs);
+    if (term !== this.#term) {
+      // What another process has seen meanwhile is not known here.
+      this.#memories.clear();
+      this.#nextSurveyAt = 0;
+      this.#term = term;
+    }
+    if (term === null) return;
+    const survey = performance.now() >= this.#nextSurveyAt;
+    if (survey) this.#nextSurveyAt = performance.now() + this.#timing.surveyMs;
+    const deployments = await livingDeployments(db, this.#name);
+    this.#forgetAllBut(deployments);
+    const idle = deployments.filter(({ operationId }) => operationId === null);
+    const subjects = idle.flatMap((deployment) => subjectOf(this.#deps, site, deployment) ?? []);
+    const found: Health[] = [];
+    await inTurns(subjects, AT_ONCE, async (subject) => {
+      const health = await this.#lookAt(subject, survey);
+      if (health !== null) found.push(health);
+    });
+    await recordHealth(db, found);
+    if (survey) await this.#survey(deployments);
+  }
+
+  /** What is new to be written down; null: nothing. */
+  async #lookAt(subject: Subject, survey: boolean): Promise<Health | null> {
+    const { deployment } = subject;
+    const memory = this.#memoryOf(deployment.id);
+    const finding = await glance(subject);
+    if (finding === "up") {
+      await this.#ask(deployment, "it runs and should not");
+      return null;
+    }
+    if (deployment.desiredState !== "running") return null;
+    if (finding === "down") {
+      const wasSeen = memory.seen;
+      await this.#ask(deployment, wasSeen ? "its server has ended" : "its server does not run");
+      return wasSeen ? unhealthy(deployment) : null;
+    }
+    memory.seen = true;
+    const health = await this.#ifItAnswers(subject, memory);
+    if (!survey || health?.status === "unhealthy") return health;
+    return this.#withStorage(subject, health);
+  }
+
+  async #ifItAnswers({ deployment, engine, observed }: Subject, memory: Memory): Promise<Health | null> {
+    if (performance.now() < memory.nextHealthAt) return null;
+    memory.nextHealthAt = performance.now() + this.#timing.healthMs;
+    const { status, detail } = await engine.health(observed, this.#stop.signal);
+    if (status === "healthy") {
+      memory.misses = 0;
+      return { deploymentId: deployment.id, status, storageBytes: null };
+    }
+    // One that loads its data answers later.
+    if (status !== "failed") return null;
+    memory.misses += 1;
+    // The next look comes soon: is it stuck, or was it busy?
+    memory.nextHealthAt = 0;
+    if (memory.misses < MISSES) return null;
+    await this.#ask(deployment, detail ?? "it does not answer");
+    return unhealthy(deployment);
+  }
+
+  async #withStorage({ deployment, engine, observed }: Subject, health: Health | null): Promise<Health> {
+    const { storageBytes } = await engine.inspect(observed, this.#stop.signal);
+    const hold = holdFor(storageBytes, observed.place.limits.storageBytes, deployment.storageHold);
+    if (hold !== deployment.storageHold) await this.#ask(deployment, `its data takes ${storageBytes} bytes`);
+    const status = health?.status ?? deployment.healthStatus ?? "healthy";
+    return { deploymentId: deployment.id, status, storageBytes };
+  }
+
+  /** With a growing pause between tries that fail. */
+  async #ask(deployment: SupervisedDeployment, reason: string): Promise<void> {
+    const { nextTryAt } = deployment;
+    if (nextTryAt !== null && nextTryAt.getTime() > Date.now()) return;
+    const { logger, recover } = this.#deps;
+    logger.warn({ deploymentId: deployment.id, region: this.#name, reason }, "a server is to be put right");
+    this.#memoryOf(deployment.id).misses = 0;
+    await recover(deployment, reason);
+  }
+
+  async #survey(deployments: readonly SupervisedDeployment[]): Promise<void> {
+    const { db, site, holder, logger } = this.#deps;
+    const { signal } = this.#stop;
+    const used = new Set(deployments.flatMap(({ port }) => port ?? []));
+    await recordRegionReport(db, await reportOf(site, used, holder));
+    const cleared = await clearLeftovers(site, (ids) => livingAmong(db, ids), signal);
+    if (cleared.length > 0) logger.info({ region: this.#name, cleared }, "cleared what was left over");
+  }
+
+  #memoryOf(id: string): Memory {
+    const memory = this.#memories.get(id) ?? { misses: 0, nextHealthAt: 0, seen: false };
+    this.#memories.set(id, memory);
+    return memory;
+  }
+
+  #forgetAllBut(deployments: readonly SupervisedDeployment[]): void {
+    const living = new Set(deployments.map(({ id }) => id));
+    for (const id of this.#memories.keys()) if (!living.has(id)) this.#memories.delete(id);
+  }
+}
+
+function unhealthy({ id }: SupervisedDeployment): Health {
+  return { deploymentId: id, status: "unhealthy", storageBytes: null };
+}
