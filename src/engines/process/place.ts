@@ -21,7 +21,7 @@ import type { Layout } from "./layout.js";
 import { KILL, MADE, MAKING, REMOVE, SIGNAL, START } from "./scripts.js";
 import { logTail, readOrNull, statusOf } from "./status.js";
 import { changingUser, cleanEnvironment, limiting, runTool } from "./tool.js";
-import { namedAccount } from "./users.js";
+import { namedAccount, USERS_FOLDER } from "./users.js";
 import { ProcessVolume } from "./volume.js";
 
 export interface ProcessPlaceOptions {
@@ -227,8 +227,8 @@ export class ProcessPlace extends ProcessPlaceView implements Place {
 /** Programs do not move while this process lives, and what one place can read the others can. */
 const REACHABLE = new Map<string, Promise<string>>();
 
-function layoutUser({ layout, uid }: GuardedScript): string {
-  return uid === undefined ? "" : join(layout.root, "users", String(uid));
+function layoutUser({ uid }: GuardedScript): string {
+  return uid === undefined ? "" : join(USERS_FOLDER, String(uid));
 }
 
 /** What this process may have open at most, which it cannot raise for others. */

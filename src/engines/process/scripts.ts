@@ -2,17 +2,19 @@
 
 /**
  * Folders and user of a place. $1 its socket folder, $2 the folder of users (empty: none are given), $3 and $4 the
- * first and last user id. Says the id. A link <users>/<id> -> <place> is made atomically, so no two places get the same.
+ * first and last user id. Says the id. The links <users>/<id> -> <place> are the machine's, of all installations on it: no
+ * two places have the same, and one of a place that is gone is free again.
  */
 export const PREPARE = `
 mkdir -p "$D" && chmod 711 "$D" || exit 74
 own=
 if [ -n "$2" ]; then
-  id=\${C##*/}
   [ ! -s "$C/uid" ] || read -r own < "$C/uid"
   if [ -z "$own" ]; then
     own=$3
-    until ln -sT "$id" "$2/$own" 2>/dev/null || [ "$(readlink "$2/$own")" = "$id" ]; do
+    exec 7>>"$2/.lock" && flock 7 || exit 74
+    until ln -sT "$C" "$2/$own" 2>/dev/null || [ "$(readlink "$2/$own")" = "$C" ]; do
+      if [ ! -d "$(readlink "$2/$own")" ]; then rm -f "$2/$own"; continue; fi
       own=$((own + 1))
       [ "$own" -le "$4" ] || exit 72
     done
@@ -68,20 +70,17 @@ export const SIGNAL = `${FIND}
 `;
 
 /**
- * Kills all that is left of the server and waits until its lock is free. With a user of its own that is all of that
- * user; else whoever has the lock open.
+ * Kills all that is left of the server and waits until its lock is free: whoever has the lock open. Looked for with the
+ * place's user, since a root without the right to trace others does not see what they have open.
  */
 export const KILL = `${FIND}
 flock -n "$C/server.lock" true && exit 0
 [ -z "$pid" ] || kill -s KILL "$pid" 2>/dev/null
+lock=$(stat -c '%d:%i' "$C/server.lock") || exit 76
 for try in 1 2 3 4 5 6 7 8 9 10; do
-  if [ -n "$U" ]; then
-    as /bin/sh -c 'kill -s KILL -- -1' 2>/dev/null
-  else
-    for f in /proc/[0-9]*/fd/8; do
-      if [ "$f" -ef "$C/server.lock" ]; then p=\${f#/proc/}; kill -s KILL "\${p%%/*}" 2>/dev/null; fi
-    done
-  fi
+  as /bin/sh -c 'for f in /proc/[0-9]*/fd/8; do
+    if [ "$(stat -Lc "%d:%i" "$f" 2>/dev/null)" = "$1" ]; then p=\${f#/proc/}; kill -s KILL "\${p%%/*}" 2>/dev/null; fi
+  done' sh "$lock"
   flock -w 1 "$C/server.lock" true && exit 0
 done
 echo "processes of the server do not end" >&2

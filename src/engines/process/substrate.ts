@@ -9,7 +9,7 @@ import { ProcessPlace, type ProcessPlaceOptions, ProcessPlaceView, preparePlace 
 import { PREPARE } from "./scripts.js";
 import { namesIn } from "./status.js";
 import { changingUser } from "./tool.js";
-import { freeUserRange, type UserRange } from "./users.js";
+import { freeUserRange, USERS_FOLDER, type UserRange } from "./users.js";
 
 export interface ProcessSubstrateOptions {
   /** The region's folder, absolute. Its places are there, or under /var/lib/gatehouse where it is closed to their users. */
@@ -61,7 +61,7 @@ export function createProcessSubstrate(options: ProcessSubstrateOptions): Substr
       const at = place(spec);
       const uid = await preparePlace(at, fence, PREPARE, [
         at.layout.sockets,
-        asRoot ? join(at.layout.root, "users") : "",
+        asRoot ? USERS_FOLDER : "",
         String(users.first),
         String(users.last),
       ]);
@@ -96,7 +96,7 @@ function usableRoot(asked: string, uid: number | undefined): string | null {
     const places = join(root, "places");
     makeFolder(places, uid === undefined ? 0o700 : 0o711);
     makeFolder(join(root, "control"), 0o700);
-    makeFolder(join(root, "users"), 0o700);
+    if (uid !== undefined) makeFolder(USERS_FOLDER, 0o700);
     if (uid === undefined) return root;
     const [command = "", ...args] = [...changingUser({ uid, gid: uid }), "test", "-x", places];
     if (spawnSync(command, args, { cwd: "/", stdio: "ignore" }).status === 0) return root;

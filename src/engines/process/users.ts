@@ -7,6 +7,9 @@ export interface UserRange {
   readonly last: number;
 }
 
+/** Who has which id: one folder for the machine, since its ids are the machine's. */
+export const USERS_FOLDER = "/var/lib/gatehouse/users";
+
 /**
  * Ids that nothing else gives out (https://systemd.io/UIDS-GIDS/): above the containers' ones where this user
  * namespace has them, else the unused ones below 2^16.
