@@ -11,6 +11,7 @@ import { VERSION } from "./version.js";
 const STOP_LIMIT_MS = 30_000;
 /** Without its launcher a process only has to get out of the way: leases and sweeps see to its work. */
 const ORPHAN_LIMIT_MS = 2_000;
+const LAUNCHER_GONE = "the launcher is gone";
 
 /** Runs one role in this process until a signal, or until the launcher that started it is gone. */
 export async function runRole(config: Config, role: "api" | "worker"): Promise<void> {
@@ -25,7 +26,7 @@ export async function runRole(config: Config, role: "api" | "worker"): Promise<v
   if (launched) {
     process.once("disconnect", () => {
       setTimeout(() => process.exit(EXIT.failed), ORPHAN_LIMIT_MS).unref();
-      begin("the launcher is gone");
+      begin(LAUNCHER_GONE);
     });
   }
   const logger = createLogger(config.logLevel, role);
@@ -38,7 +39,8 @@ export async function runRole(config: Config, role: "api" | "worker"): Promise<v
   const monitor = await monitorOf(runtime, running);
   begin = stopOnSignals(async (reason) => {
     logger.info({ reason }, "stopping");
-    await running.stop();
+    // A launcher that stops stops everything; one that was killed left its servers to the next.
+    await running.stop({ withServers: launched && reason !== LAUNCHER_GONE });
     await monitor?.close();
     await runtime.close();
     logger.info("stopped");
@@ -48,7 +50,7 @@ export async function runRole(config: Config, role: "api" | "worker"): Promise<v
 
 interface Running {
   ready(): Promise<void>;
-  stop(): Promise<void>;
+  stop(how?: { readonly withServers: boolean }): Promise<void>;
 }
 
 /** A role loads its own code alone: a worker nothing of http and tokens. */

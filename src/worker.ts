@@ -10,6 +10,7 @@ import { newId } from "./platform/ids.js";
 import { gaugeOf } from "./platform/metrics.js";
 import { forbiddenAddresses } from "./reserved.js";
 import type { Runtime } from "./runtime.js";
+import { openServers } from "./servers.js";
 import type { OperationHandler } from "./worker/handler.js";
 import { checkHandler } from "./worker/handlers/connection/check.js";
 import { discoverHandler } from "./worker/handlers/connection/discover.js";
@@ -28,7 +29,8 @@ const HOUR_MS = 3_600_000;
 export interface WorkerProcess {
   /** Rejects, with the reason, while it takes no operations. */
   ready(): Promise<void>;
-  stop(): Promise<void>;
+  /** Database servers run on, and are adopted by the next worker, unless the whole installation stops. */
+  stop(how?: { readonly withServers: boolean }): Promise<void>;
 }
 
 /**
@@ -46,18 +48,21 @@ export async function startWorker(
     forbidden: forbiddenAddresses(runtime),
   });
   const connections = new Connections(prisma, catalogOf(connectors), masterKey);
+  const workerId = `${hostname()}:${process.pid}:${newId()}`;
+  const servers = await openServers(runtime, workerId);
   const runner = new Runner({
     ...runtime,
     handlers: [
       syncHandler({ prisma, connections, connectors }),
       checkHandler(connectors, masterKey),
       discoverHandler(connectors, masterKey),
+      ...servers.handlers,
       ...more,
     ],
     timing: config.timing,
     concurrency: config.workerConcurrency,
     regions: config.regions,
-    workerId: `${hostname()}:${process.pid}:${newId()}`,
+    workerId,
   });
   gaugeOf(metrics, "gatehouse_attempts", "Operations that this process works at.", () => runner.running);
   gaugeOf(
@@ -68,6 +73,7 @@ export async function startWorker(
   );
   await runner.start();
   runtime.dispatcher.start(config.timing.sweepMs);
+  servers.start();
   const scheduler = new Scheduler(new Schedules(runtime.db, runtime.ledger, runtime.dispatcher), logger);
   scheduler.start(config.timing.sweepMs);
   const auditEvents = new AuditEvents(prisma);
@@ -91,10 +97,17 @@ export async function startWorker(
       if (draining) throw new Error("draining: this process is about to stop");
       await runtime.db.run("SELECT 1").catch(() => Promise.reject(new Error("the database cannot be asked")));
     },
-    stop: async () => {
+    stop: async ({ withServers } = { withServers: false }) => {
       draining = true;
-      await Promise.all([scheduler.stop(), housekeeping.stop(), unsealing.stop(), runner.stop(GRACE_MS)]);
+      await Promise.all([
+        servers.stop(),
+        scheduler.stop(),
+        housekeeping.stop(),
+        unsealing.stop(),
+        runner.stop(GRACE_MS),
+      ]);
       await runtime.dispatcher.stop();
+      if (withServers) await servers.stopAll();
     },
   };
 }

@@ -36,6 +36,7 @@ export async function requestRecovery(
     locks: [{ type: DEPLOYMENT, id: deploymentId }],
     region: deployment.region,
     payload,
+    origin: { requestId: null },
     createdBy: { kind: "system", id: "supervisor", name: "supervisor" },
   });
 }
