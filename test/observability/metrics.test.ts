@@ -121,6 +121,7 @@ describe("/metrics on the api's port", () => {
     const job = await bench.slowJob();
     const release = await bench.hold();
     const { id } = (await bench.sync(job)).body;
+    await bench.atTable(id);
     const waiting = bench.read(id, { headers: { prefer: "wait=30" } });
     await until("somebody waits", async () => sampleOf(await scrape(), "gatehouse_waiters") === 1);
     const text = await scrape();
