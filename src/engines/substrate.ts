@@ -146,6 +146,8 @@ export interface ServerSpec {
   /** The whole environment but PATH, HOME, LANG and TMPDIR: nothing of Gatehouse's own is in it. Never a secret either. */
   readonly env: Readonly<Record<string, string>>;
   readonly openFiles: number;
+  /** Memory that it may reserve and never use, bytes, besides what the place's limit allows; default none. */
+  readonly reservedBytes?: number;
 }
 
 export interface StopOptions {

@@ -10,6 +10,12 @@ export const CURRENT = "current";
 const CONFIGURATION = "conf/server.conf";
 const USERS = "conf/users.acl";
 const HOLD = "conf/hold";
+const TLS = "conf/tls.cnf";
+/**
+ * A query's limit of memory is looked at after each allocation: one that the system refuses ends the server instead of
+ * the query, and a list of 10^8 numbers is one allocation.
+ */
+const RESERVED_BYTES = 4 * 1024 * 1024 * 1024;
 const STOP_GRACE_MS = 120_000;
 const SMALL = 1024 * 1024;
 /** Past this much, and a tenth of the data, the log is rewritten before a stop: it loads slower than data. */
@@ -84,9 +90,11 @@ export class GraphServer {
       audience === "clients" ? { port: place.port, addresses: place.listen } : { socket: this.privateSocket };
     const text = await this.configure(CURRENT, listening);
     await this.write(CONFIGURATION, text);
+    await this.write(TLS, NO_CIPHERS);
+    const env = { OPENSSL_CONF: this.volume.path(TLS) };
     const command = await this.command(CONFIGURATION);
     const openFiles = this.instance.plan.connections + 256;
-    await place.start({ ...command, env: NO_DOWNLOADS, openFiles }, signal);
+    await place.start({ ...command, env, openFiles, reservedBytes: RESERVED_BYTES }, signal);
     const address = audience === "clients" ? this.address : { path: this.privateSocket };
     try {
       await untilServing(
@@ -188,7 +196,16 @@ export function portTaken(port: number, cause?: unknown): EngineError {
 }
 
 /**
- * LOAD CSV fetches https addresses from where the server is, which may be places that the customer must not reach:
- * curl is told of a proxy of a kind that it does not know, and connects to nothing.
+ * LOAD CSV fetches https addresses from where the server is, which may be places that the customer must not reach, and
+ * no setting of the module forbids it. OpenSSL is left without a cipher that curl could use, so no request is ever sent:
+ * what remains is a connection that is closed at once.
  */
-const NO_DOWNLOADS = { https_proxy: "none://127.0.0.1:1", all_proxy: "none://127.0.0.1:1", no_proxy: "" };
+const NO_CIPHERS = `openssl_conf = all
+[all]
+ssl_conf = ssl
+[ssl]
+system_default = none
+[none]
+CipherString = PSK
+Ciphersuites =
+`;

@@ -104,7 +104,11 @@ export class ProcessPlace extends ProcessPlaceView implements Place {
     signal.throwIfAborted();
     const { layout, uid } = this.script;
     const { command, args, env } = guarded(this.script, START, [
-      ...limiting(this.limits.memoryBytes, Math.min(server.openFiles, await mostOpenFiles())),
+      ...limiting(
+        this.limits.memoryBytes,
+        Math.min(server.openFiles, await mostOpenFiles()),
+        server.reservedBytes,
+      ),
       ...changingUser({ uid, gid: uid }),
       // The shell's own variables end here.
       "env",

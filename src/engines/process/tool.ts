@@ -37,8 +37,8 @@ export function changingUser(user: Pick<ToolUser, "uid" | "gid">, more: readonly
  * reserved counts here too (stacks of threads, arenas). It stops a runaway; the plan itself is kept by the engine's
  * own limits.
  */
-export function limiting(memoryBytes: number, openFiles: number): string[] {
-  const data = 2 * memoryBytes + 512 * 1024 * 1024;
+export function limiting(memoryBytes: number, openFiles: number, reservedBytes = 0): string[] {
+  const data = 2 * memoryBytes + 512 * 1024 * 1024 + reservedBytes;
   return ["prlimit", `--data=${data}`, `--nofile=${openFiles}`, "--core=0", "--"];
 }
 
