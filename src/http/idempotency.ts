@@ -1,11 +1,13 @@
 import { createHash } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
+import { type ProjectAccess, projectFilter } from "../auth/principal.js";
 import type { Found, IdempotencyKeys, KeptAnswer, Repeatable } from "../operations/idempotency.js";
 import { sameBytes } from "../platform/crypto.js";
 import { AppError, conflict, invalid } from "../platform/errors.js";
 import { newId } from "../platform/ids.js";
 import type { Sql } from "../platform/sql.js";
+import { sentPath } from "./dialect.js";
 import { repeat, toKeptAnswer } from "./idempotency-answer.js";
 import { faultOfValue } from "./json.js";
 
@@ -82,6 +84,7 @@ export class KeyHold {
  *   once altogether unless the process (or its database) dies between the two. Then the key is free again after 15
  *   seconds, and the same request is done again, by the rules of the route: a name that is taken is a 409, what was
  *   deleted a 404.
+ * - A caller that no longer reaches all the projects that it reached then is refused.
  * - An answer that holds a secret is repeated in full for ten minutes, kept encrypted; later without the secret.
  */
 export const idempotencyPlugin = fp<Idempotency>(
@@ -96,7 +99,7 @@ export const idempotencyPlugin = fp<Idempotency>(
       const inTransaction = request.routeOptions.config.idempotency === "transaction";
       const hold = new KeyHold(keys, { ...asked, requestHash }, inTransaction);
       const found = await keys.find(asked.id);
-      if (found !== null) return replay(reply, found, hashes);
+      if (found !== null) return replay(request, reply, found, hashes);
       if (!inTransaction && !(await hold.claim())) throw inFlight();
       request.idempotency = hold;
     });
@@ -122,10 +125,10 @@ function describe(request: FastifyRequest, key: string) {
   const fault = faultOfValue(request.body, "");
   if (fault !== null) throw invalid(`${fault.path} ${fault.message}`, [fault]);
   const { method, principal } = request;
-  const path = request.url.split("?", 1)[0] ?? "/";
+  const path = sentPath(request);
   const scope = [principal.kind, principal.id, method, path, key];
   return {
-    ...{ method, path },
+    ...{ method, path, projects: projectFilter(principal) },
     id: createHash("sha256").update(JSON.stringify(scope)).digest(),
     content: JSON.stringify([request.query, request.body ?? null], inOrder),
   };
@@ -137,12 +140,27 @@ function inOrder(_name: string, value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-function replay(reply: FastifyReply, found: Found, hashes: readonly Uint8Array[]): FastifyReply {
+function replay(
+  { principal }: FastifyRequest,
+  reply: FastifyReply,
+  found: Found,
+  hashes: readonly Uint8Array[],
+): FastifyReply {
   if (!hashes.some((hash) => sameBytes(hash, found.requestHash))) {
     throw new AppError("unprocessable", "this Idempotency-Key was used for another request: take a new one");
   }
   if (found.answer === null) throw inFlight();
+  if (!reaches(principal.projects, found.projects)) {
+    const message =
+      "the first answer may tell of projects that you no longer reach: take a new Idempotency-Key";
+    throw new AppError("forbidden", message);
+  }
   return repeat(reply, found.answer);
+}
+
+/** Whether a caller reaches all that it reached when it got an answer; what was taken away since is not told again. */
+function reaches(now: ProjectAccess, then: readonly string[] | null): boolean {
+  return now === "all" || (then?.every((id) => now.has(id)) ?? false);
 }
 
 function inFlight(): AppError {

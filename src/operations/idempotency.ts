@@ -9,6 +9,8 @@ export interface Repeatable {
   readonly requestHash: Uint8Array;
   readonly method: string;
   readonly path: string;
+  /** Ids of the projects that the caller reaches; null: all. */
+  readonly projects: readonly string[] | null;
 }
 
 /** An answer as it is repeated. */
@@ -28,6 +30,8 @@ export interface KeptAnswer extends Answer {
 /** What is known of a request's key. */
 export interface Found {
   readonly requestHash: Uint8Array;
+  /** What its caller reached then, as in `Repeatable`. */
+  readonly projects: readonly string[] | null;
   /** Null: in flight. */
   readonly answer: Answer | null;
 }
@@ -44,6 +48,7 @@ const BATCH = 5_000;
 const FIND = {
   name: "idempotency_find",
   text: `SELECT request_hash AS "requestHash", status, headers, body,
+           CASE WHEN NOT all_projects THEN projects::text[] END AS projects,
            CASE WHEN sealed_until > clock_timestamp() THEN sealed_body END AS "sealedBody"
          FROM idempotency_keys
          WHERE id = $1 AND expires_at > clock_timestamp()
@@ -53,10 +58,13 @@ const FIND = {
 /** Takes the key where nobody has it, or nobody any more. */
 const CLAIM = {
   name: "idempotency_claim",
-  text: `INSERT INTO idempotency_keys AS k (id, claim, request_hash, method, path, locked_until, expires_at)
-         VALUES ($1, $2, $3, $4, $5, clock_timestamp() + ${IN_FLIGHT}, clock_timestamp() + ${KEPT})
+  text: `INSERT INTO idempotency_keys AS k
+           (id, claim, request_hash, method, path, projects, all_projects, locked_until, expires_at)
+         VALUES ($1, $2, $3, $4, $5, coalesce($6::uuid[], '{}'), $6::uuid[] IS NULL,
+           clock_timestamp() + ${IN_FLIGHT}, clock_timestamp() + ${KEPT})
          ON CONFLICT (id) DO UPDATE
          SET claim = excluded.claim, request_hash = excluded.request_hash, status = NULL, headers = '{}', body = NULL,
+             projects = excluded.projects, all_projects = excluded.all_projects,
              sealed_body = NULL, sealed_until = NULL, locked_until = excluded.locked_until,
              created_at = clock_timestamp(), expires_at = excluded.expires_at
          WHERE k.expires_at <= clock_timestamp() OR k.status IS NULL AND k.locked_until <= clock_timestamp()`,
@@ -92,6 +100,7 @@ interface Row {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | null;
   readonly sealedBody: Uint8Array | null;
+  readonly projects: readonly string[] | null;
 }
 
 /** The memory of requests that came with an Idempotency-Key, in PostgreSQL: one for all processes. */
@@ -111,8 +120,9 @@ export class IdempotencyKeys {
   async find(id: Uint8Array): Promise<Found | null> {
     const [row] = await this.#db.rows<Row>(FIND, [id]);
     if (row === undefined) return null;
-    const { requestHash, status, headers } = row;
-    return { requestHash, answer: status === null ? null : { status, headers, body: this.#bodyOf(id, row) } };
+    const { requestHash, projects, status, headers } = row;
+    const answer = status === null ? null : { status, headers, body: this.#bodyOf(id, row) };
+    return { requestHash, projects, answer };
   }
 
   #bodyOf(id: Uint8Array, { body, sealedBody }: Row): string | null {
@@ -166,8 +176,9 @@ export class IdempotencyKeys {
     await this.#db.run(RELEASE, [id, claim]);
   }
 
-  #take(sql: Sql, { id, requestHash, method, path }: Repeatable, claim: string): Promise<number> {
-    return sql.run(CLAIM, [id, claim, requestHash, method, path]);
+  #take(sql: Sql, request: Repeatable, claim: string): Promise<number> {
+    const { id, requestHash, method, path, projects } = request;
+    return sql.run(CLAIM, [id, claim, requestHash, method, path, projects]);
   }
 
   async #settle(sql: Sql, id: Uint8Array, claim: string, answer: KeptAnswer): Promise<void> {

@@ -56,7 +56,7 @@ test("of requests that race under one key, one is accepted and all are answered 
   await fc.assert(
     fc.asyncProperty(requests, async (deaths) => {
       const id = Buffer.from(newId());
-      const request = { id, requestHash: Buffer.from("the same"), method: "POST", path: "/" };
+      const request = { id, requestHash: Buffer.from("the same"), method: "POST", path: "/", projects: null };
       const accepted: string[] = [];
       const send = async (dies: boolean): Promise<void> => {
         const operationId = await bench.db.transaction(async (tx) => {

@@ -125,6 +125,32 @@ describe("a change under a key", () => {
     expect((await bench.gatehouse.call("DELETE", path, under(newKey()))).status).toBe(404);
   });
 
+  test("is not told again to a caller whose projects were taken away since", async () => {
+    const { gatehouse } = bench;
+    const [kept, lost] = [await gatehouse.createProject(), await gatehouse.createProject()];
+    const client = await gatehouse.createClient({ projects: [kept.id, lost.id] });
+    const key = newKey();
+    const make = async () =>
+      gatehouse.call("POST", `/api/v1/project/${lost.slug}/sources`, {
+        ...under(key, { name: "s", type: "file", version: "1.0.0", config: { path: "in.csv" } }),
+        token: await gatehouse.token(client),
+      });
+    const first = await make();
+    expect(first.status, first.text).toBe(200);
+    expect((await make()).headers["idempotent-replayed"]).toBe("true");
+    // Without a new generation, so that its token lives on: what is judged here are the projects alone.
+    await gatehouse.database.query(
+      "DELETE FROM api_client_projects WHERE client_id = $1 AND project_id = $2",
+      [client.id, lost.id],
+    );
+    const refused = await until("the narrowing is known", async () => {
+      const answer = await make();
+      return answer.status !== 200 && answer;
+    });
+    expect(refused.status).toBe(403);
+    expect(refused.text).not.toContain('"data":{');
+  });
+
   test("that failed frees its key", async () => {
     const key = newKey();
     const slug = `taken-${key}`;
@@ -161,7 +187,7 @@ describe("a change under a key", () => {
     const { database, runtime } = bench.gatehouse;
     const keys = new IdempotencyKeys(runtime.db, runtime.masterKey);
     const [id, claim] = [randomBytes(32), randomUUID()];
-    const request = { id, requestHash: Buffer.from("hash"), method: "POST", path: "/" };
+    const request = { id, requestHash: Buffer.from("hash"), method: "POST", path: "/", projects: null };
     expect(await keys.claim(request, claim)).toBe(true);
     const lockedUntil = async (): Promise<number> => {
       const query = "SELECT locked_until AS until FROM idempotency_keys WHERE claim = $1";
