@@ -6,6 +6,7 @@ import type { Connection as Row } from "../../platform/generated/client.js";
 import { newId } from "../../platform/ids.js";
 import { isUniqueViolation, type PrismaClient, type PrismaTransaction } from "../../platform/prisma.js";
 import { type AuditEntry, audit } from "../audit/audit.js";
+import { requireDestructive } from "../projects/destructive.js";
 import { holdProject } from "../projects/hold.js";
 import type { Project } from "../projects/projects.js";
 import {
@@ -213,10 +214,11 @@ export class Connections {
     }
   }
 
-  /** Soft delete; refused while jobs use it, naming them. */
+  /** Soft delete; refused while jobs use it, naming them, and in production without `production:destructive`. */
   async delete(principal: Principal, project: Project, role: Role, number: number): Promise<Connection> {
     return this.#prisma.$transaction(async (tx) => {
       const row = await this.#row(tx, project, role, number);
+      requireDestructive(principal, project);
       // A job that is being made with it holds a share lock until it can be seen here.
       await tx.$queryRaw`SELECT 1 FROM connections WHERE id = ${row.id}::uuid FOR UPDATE`;
       const uses = await tx.jobConnection.findMany({

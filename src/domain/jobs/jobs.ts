@@ -5,6 +5,7 @@ import { isUniqueViolation, type PrismaClient, type PrismaTransaction } from "..
 import { type AuditEntry, audit } from "../audit/audit.js";
 import { inPart } from "../connections/config.js";
 import type { Connection, ConnectionInput, Connections, ListPage } from "../connections/connections.js";
+import { requireDestructive } from "../projects/destructive.js";
 import { holdProject } from "../projects/hold.js";
 import type { Project } from "../projects/projects.js";
 import { checkGraph, pipeline, type StreamSelection } from "./graph.js";
@@ -165,6 +166,7 @@ export class Jobs {
   async delete(principal: Principal, project: Project, number: number): Promise<string> {
     return this.#prisma.$transaction(async (tx) => {
       const job = await this.#view(tx, { number, projectId: project.id });
+      requireDestructive(principal, project);
       await tx.$queryRaw`SELECT 1 FROM jobs WHERE id = ${job.id}::uuid FOR UPDATE`;
       const locks = await tx.operationLock.findMany({ where: { resourceId: job.id }, take: 1 });
       const [lock] = locks;

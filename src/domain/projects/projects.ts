@@ -3,6 +3,7 @@ import { AppError, conflict, invalid, notFound } from "../../platform/errors.js"
 import { newId, parseId } from "../../platform/ids.js";
 import { isUniqueViolation, type PrismaClient, type PrismaTransaction } from "../../platform/prisma.js";
 import { audit } from "../audit/audit.js";
+import { requireDestructive } from "./destructive.js";
 import { type Environment, type Project, resolveProjects, visibleProjects } from "./reference.js";
 
 export type { Project } from "./reference.js";
@@ -111,18 +112,6 @@ async function lockIn(tx: PrismaTransaction, principal: Principal, reference: st
   const { id } = await findIn(tx, principal, reference);
   await tx.$queryRaw`SELECT 1 FROM projects WHERE id = ${id}::uuid FOR UPDATE`;
   return findIn(tx, principal, id);
-}
-
-function requireDestructive(principal: Principal, project: Project): void {
-  if (project.environment !== "production" || principal.scopes.has("production:destructive")) return;
-  const scope = "production:destructive";
-  throw new AppError(
-    "insufficient_scope",
-    `the project ${project.slug} is production: ${scope} is required`,
-    {
-      details: { scope },
-    },
-  );
 }
 
 async function refuseUnlessEmpty(tx: PrismaTransaction, project: Project): Promise<void> {

@@ -331,4 +331,37 @@ describe("production", () => {
     const destroyer = await callerWith(gatehouse, { scopes: [...TENANT_SCOPES, "production:destructive"] });
     statusOf(await destroyer("DELETE", url), 204);
   });
+
+  test("what lives in it is deleted by who may destroy there alone, whatever else they may", async () => {
+    statusOf(await admin("POST", "/api/v1/projects", { slug: "live", environment: "production" }), 201);
+    const base = "/api/v1/project/live";
+    const ends = (name: string) => ({
+      name,
+      type: "file",
+      version: "1.0.0",
+      config: { path: `${name}.csv` },
+    });
+    const job = {
+      name: "job",
+      source: ends("from"),
+      destination: ends("to"),
+      frequency: "",
+      streams_config: {},
+    };
+    statusOf(await admin("POST", `${base}/jobs`, job), 200);
+    const first = async (list: string): Promise<string> => {
+      const { body } = await admin<{ data: { id: number }[] }>("GET", `${base}/${list}`);
+      return `${base}/${list}/${body.data[0]?.id}`;
+    };
+    const urls = [await first("jobs"), await first("sources"), await first("destinations")];
+    const tenant = await callerWith(gatehouse, { scopes: TENANT_SCOPES });
+    const destroyer = await callerWith(gatehouse, { scopes: [...TENANT_SCOPES, "production:destructive"] });
+    for (const url of urls) {
+      const refused = await tenant("DELETE", url);
+      statusOf(refused, 403);
+      expect(refused.headers["www-authenticate"]).toContain('scope="production:destructive"');
+      statusOf(await destroyer("DELETE", url), 200);
+      statusOf(await tenant("DELETE", url), 404);
+    }
+  });
 });
