@@ -23,16 +23,44 @@ interface Things {
   readonly jobId: string;
   readonly run: string;
   readonly operation: string;
+  readonly projectId: string;
+  readonly client: string;
+  readonly secret: string;
+  readonly user: string;
+  readonly apiKey: string;
+  readonly server: string;
 }
 
-const NAMES = ["hidden source", "hidden destination", "hidden job"] as const;
+/** Which thing the last id of a path is of: a route that is missing here is walked with an id of nothing. */
+const THINGS: readonly [RegExp, keyof Things][] = [
+  [/^\/api\/v1\/project\/[^/]+\/.*\/tasks?\//, "run"],
+  [/^\/api\/v1\/project\/[^/]+\/sources?\//, "source"],
+  [/^\/api\/v1\/project\/[^/]+\/destinations?\//, "destination"],
+  [/^\/api\/v1\/project\//, "job"],
+  [/^\/api\/v1\/operations\//, "operation"],
+  [/^\/api\/v1\/job-runs\//, "run"],
+  [/^\/api\/v1\/jobs\//, "jobId"],
+  [/^\/api\/v1\/projects\//, "projectId"],
+  [/^\/api\/v1\/clients\//, "client"],
+  [/^\/organizations\/api-clients\//, "client"],
+  [/^\/api\/v1\/users\//, "user"],
+  [/^\/api\/v1\/apiKey\//, "apiKey"],
+  [/^\/api\/v1\/resource-servers\//, "server"],
+];
+const thingOf = (path: string): keyof Things | undefined => THINGS.find(([shape]) => shape.test(path))?.[1];
+
+const NAMES = ["hidden source", "hidden destination", "hidden job", "hidden client"] as const;
+/** Who may call these runs the platform: there is nobody to hide them from. */
+const OF_PLATFORM = /^\/api\/v1\/organizations\b/;
+/** What belongs to an organization, and to none of its projects. */
+const OF_ORGANIZATION = /^\/api\/v1\/resource-servers\b/;
 
 beforeAll(async () => {
   gatehouse = await openInstallation();
   routes = routesOf(gatehouse.app);
   guarded = routes.filter(({ scopes }) => scopes !== null);
   things = await makeThings();
-});
+}, 180_000);
 
 afterAll(() => gatehouse.close());
 
@@ -43,6 +71,21 @@ async function makeThings(): Promise<Things> {
   const job = await api.make("/jobs", { ...ends, name: NAMES[2], frequency: "", streams_config: {} });
   const operation = await api.syncAndWait(job.id);
   const first = async (path: string) => String((await api.get<Numbered[]>(path)).body.data[0]?.id);
+  const make = async <T>(path: string, body: object): Promise<T> => {
+    const answer = await gatehouse.call<T>("POST", path, { body });
+    expect(answer.status, answer.text).toBeLessThan(300);
+    return answer.body;
+  };
+  const client = await make<{ id: string; secrets: { id: string }[] }>("/api/v1/clients", {
+    ...{ name: NAMES[3], scopes: [] },
+  });
+  const user = await make<{ id: string }>("/api/v1/users", {
+    ...{ username: "hidden-user", email: "hidden@example.com", password: "correct horse battery staple" },
+  });
+  const { apiKey } = await make<{ apiKey: { id: string } }>("/api/v1/apiKey", {
+    ...{ id: "hidden_key", name: "hidden key" },
+  });
+  const server = await make<{ id: string }>("/api/v1/resource-servers", { identifier: "hidden-audience" });
   const { body } = await gatehouse.call<{ items: { id: string }[] }>("GET", "/api/v1/jobs");
   return {
     project: String(gatehouse.project.number),
@@ -52,6 +95,9 @@ async function makeThings(): Promise<Things> {
     jobId: body.items[0]?.id ?? "",
     run: operation.resource.id,
     operation: operation.id,
+    projectId: gatehouse.project.id,
+    ...{ client: client.id, secret: client.secrets[0]?.id ?? "", user: user.id },
+    ...{ apiKey: apiKey.id, server: server.id },
   };
 }
 
@@ -61,29 +107,16 @@ function nothing(): Things {
   const id = () => crypto.randomUUID();
   return {
     ...{ project: number, source: number, destination: number, job: number },
-    ...{ jobId: id(), run: id(), operation: id() },
+    ...{ jobId: id(), run: id(), operation: id(), projectId: id() },
+    ...{ client: id(), secret: id(), user: id(), apiKey: "no_key", server: id() },
   };
 }
 
 /** A route's path with these things where it asks for one. */
 function pathOf(route: Route, of: Things): string {
-  const { path } = route;
-  const item = path.startsWith("/api/v1/project/")
-    ? /\/tasks?\//.test(path)
-      ? of.run
-      : path.includes("/sources/")
-        ? of.source
-        : path.includes("/destinations/")
-          ? of.destination
-          : of.job
-    : path.startsWith("/api/v1/operations/")
-      ? of.operation
-      : path.startsWith("/api/v1/job-runs/")
-        ? of.run
-        : path.startsWith("/api/v1/jobs/")
-          ? of.jobId
-          : crypto.randomUUID();
-  const filled = { projectid: of.project, jobid: of.job, name: "source", id: item };
+  const thing = thingOf(route.path);
+  const item = thing === undefined ? crypto.randomUUID() : of[thing];
+  const filled = { projectid: of.project, jobid: of.job, name: "source", sid: of.secret, id: item };
   return pathWith(route, {
     ...Object.fromEntries(route.pathParameters.map((name) => [name, item])),
     ...filled,
@@ -98,6 +131,15 @@ describe("every route that is not open to all", () => {
     expect(guarded.length).toBeGreaterThan(40);
     const kept = /^\/api\/v1\/(project|jobs|job-runs|operations)\b/;
     expect(routes.filter(({ path, scopes }) => kept.test(path) && scopes === null)).toEqual([]);
+  });
+
+  test("is walked with an id of a real thing, where it takes one", () => {
+    const named = guarded.filter(
+      ({ path, pathParameters }) =>
+        pathParameters.some((name) => name !== "projectid") && !OF_PLATFORM.test(path),
+    );
+    expect(named.filter(({ path }) => thingOf(path) === undefined).map(({ name }) => name)).toEqual([]);
+    expect(Object.values(things)).not.toContain("");
   });
 
   test("answers 401 and a challenge without a token, whatever else is asked, HEAD included", async () => {
@@ -190,9 +232,10 @@ describe.each([
   });
 
   const withIds = () =>
-    guarded.filter(({ pathParameters, scopes }) => {
+    guarded.filter(({ path, pathParameters, scopes }) => {
       const beyond = EXTRA_SCOPES.some((scope) => scopes?.includes(scope));
-      return pathParameters.length > 0 && !beyond;
+      const shared = sameOrganization && OF_ORGANIZATION.test(path);
+      return pathParameters.length > 0 && !beyond && !shared;
     });
 
   test("what exists answers exactly as what does not: 404", async () => {
@@ -222,7 +265,9 @@ describe.each([
   test("no list shows anything of it", async () => {
     const wrong: string[] = [];
     const mine = { ...things, project: String(own.number) };
-    const hints = [...NAMES, things.jobId, things.run, things.operation, gatehouse.project.id];
+    const { jobId, run, operation, client, secret, user, apiKey, projectId } = things;
+    const hints = [...NAMES, jobId, run, operation, client, secret, user, apiKey, projectId];
+    if (!sameOrganization) hints.push(things.server, gatehouse.organizationId, "hidden-");
     const lists = guarded.filter(({ method, path }) => method === "GET" && !/\{(id|jobid|name)\}/.test(path));
     for (const route of lists) {
       const answer = await send(route, pathOf(route, mine), token);
