@@ -66,15 +66,14 @@ export class Probes {
     this.#deps = deps;
   }
 
-  /** Really connects. A store that cannot be reached is a FAILED result, not an error. */
+  /**
+   * Really connects. A store that cannot be reached is a FAILED result, not an error; that no worker was there to try
+   * says nothing of the store.
+   */
   async check(principal: Principal, project: Project, role: Role, target: ProbeTarget): Promise<CheckResult> {
     const operation = await this.#ask(principal, project, "check", role, target);
     if (operation.status === "succeeded") return operation.result as CheckResult;
-    return {
-      status: "FAILED",
-      message: operation.error?.detail ?? "no worker answered within 10 s",
-      logs: [],
-    };
+    return { status: "FAILED", message: reasonOf(operation), logs: [] };
   }
 
   /** Lists what a source offers. Throws an invalid request that says why where it cannot be read. */
@@ -86,11 +85,7 @@ export class Probes {
     const operation = await this.#ask(principal, project, "discover", "source", target);
     if (operation.status === "succeeded")
       return (operation.result as { streams: DiscoveredStream[] }).streams;
-    if (operation.error !== null && !FAULTS_OF_OURS.has(operation.error.type))
-      throw invalid(operation.error.detail);
-    throw new AppError("unavailable", "no worker answered within 10 s; is one running?", {
-      details: { retryAfter: 5 },
-    });
+    throw invalid(reasonOf(operation));
   }
 
   async #ask(
@@ -125,4 +120,12 @@ export class Probes {
     const seenBy = { organizationId: project.organizationId, projects: null };
     return (await ledger.read(id, seenBy)) ?? operation;
   }
+}
+
+/** What a store had against it. Throws "unavailable" where no store was asked, or not to the end. */
+function reasonOf({ error }: Operation): string {
+  if (error !== null && !FAULTS_OF_OURS.has(error.type)) return error.detail;
+  throw new AppError("unavailable", "no worker answered within 10 s; is one running?", {
+    details: { retryAfter: 5 },
+  });
 }

@@ -16,7 +16,7 @@ import { CONTROL, type Site } from "./site.js";
 import { makeSources } from "./sources.js";
 import { openTcpProxy, type TcpProxy } from "./tcp-proxy.js";
 
-const READY_LIMIT_MS = 60_000;
+const READY_LIMIT_MS = 180_000;
 const CLIENT = { client_id: "administrator", client_secret: "the secret of the tests' administrator" };
 
 /** A site that can be closed. */

@@ -40,7 +40,7 @@ export interface RoundReport {
 /** What was accepted has this long to end, once nothing goes wrong any more. */
 const CALM_LIMIT_MS = 60_000;
 /** Processes that were killed last have this long to be there again, before that. */
-const READY_LIMIT_MS = 60_000;
+const READY_LIMIT_MS = 180_000;
 
 /** One round: clients work while things go wrong, then there is calm, then everything is looked at. */
 export async function runRound(options: RoundOptions): Promise<RoundReport> {

@@ -262,3 +262,12 @@ test("the project is found by slug, number and UUID, with and without dashes", a
     expectFailure(await new ProjectApi(gatehouse, reference).get("/sources"), 404, "Resource not found");
   }
 });
+
+test("what no worker takes up says nothing of the store: a 503 with Retry-After", async () => {
+  const target = { type: "file", version: "1.0.0", config: { path: "anything.csv" } };
+  const asked = ["/sources/test", "/sources/streams"].map((path) => api.post(path, target));
+  for (const answer of await Promise.all(asked)) {
+    expectFailure(answer, 503, /no worker answered/);
+    expect(answer.headers["retry-after"]).toBe("5");
+  }
+});

@@ -8,8 +8,8 @@ export const check: Actor = {
   name: "check",
   weight: 4,
   async act(site, random) {
-    const right = random.chance(0.7);
-    const body = right ? sourceOf(site.stores, random.pick(["files", "database"])) : NOWHERE;
+    const source = random.pick(["files", "database", "nowhere"] as const);
+    const body = source === "nowhere" ? NOWHERE : sourceOf(site.stores, source);
     const path = "/api/v1/project/1/sources/test";
     const wish = { name: "check", method: "POST", path, body, key: random.uuid() } as const;
     const answer = await site.api.send(wish, random, 0.05);
@@ -17,8 +17,9 @@ export const check: Actor = {
     const result = data?.connection_result?.status;
     if (answer?.status !== 200 || result === undefined) {
       site.findings.add(`check: ${answer?.status} ${JSON.stringify(answer?.body)}`);
-    } else if (!right && result !== "FAILED") site.findings.add(`check of nothing: ${result}`);
-    else site.outcomes.add(`check ${result}`);
+    } else if (source !== "database" && result !== (source === "files" ? "SUCCEEDED" : "FAILED")) {
+      site.findings.add(`check of ${source}: ${JSON.stringify(answer.body)}`);
+    } else site.outcomes.add(`check ${result}`);
   },
 };
 
