@@ -180,7 +180,7 @@ export class Runner {
     } catch (error) {
       if (error instanceof LeaseLostError || attempt.stopReason === "lease-lost") return { status: "lost" };
       if (attempt.stopReason === "shutdown") return { status: "given-back", pauseMs: 0 };
-      const level = error instanceof Interruption || isDatabaseAway(error) ? "warn" : "error";
+      const level = error instanceof OperationFailure || isDatabaseAway(error) ? "warn" : "error";
       attempt.logger[level]({ err: error }, "it is not known yet what came of the operation");
       if (operation.attempt < operation.maxAttempts + CONCLUSIONS)
         return { status: "given-back", pauseMs: pauseAfter(operation.attempt) };
