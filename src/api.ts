@@ -4,6 +4,7 @@ import { buildApp, type Limits } from "./app.js";
 import { hashesOf } from "./auth/master-keys.js";
 import type { Config } from "./config.js";
 import { buildConnectors, catalogOf } from "./connectors/registry.js";
+import { buildDeployments } from "./deployments.js";
 import { ApiKeys } from "./domain/access/api-keys.js";
 import { ClientSecrets } from "./domain/access/client-secrets.js";
 import { Clients } from "./domain/access/clients.js";
@@ -60,6 +61,7 @@ export function buildServices(
     retries: new Retries({ db, ledger, dispatcher, signals }),
     runs: new Runs(prisma),
     logs: new Logs(prisma),
+    deployments: buildDeployments(runtime),
     ledger,
     waiters,
     durations: new Durations(db),

@@ -3,6 +3,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import type { Access } from "./access.js";
 import { accessLogPlugin } from "./http/access-log.js";
 import { bodiesPlugin } from "./http/bodies.js";
+import { type BodyTime, bodyTimePlugin } from "./http/body-time.js";
 import type { CallerDeps } from "./http/callers.js";
 import { clientErrorHandler } from "./http/client-errors.js";
 import { coreDialect } from "./http/core-api/dialect.js";
@@ -57,7 +58,7 @@ export interface AppDeps {
 }
 
 const BODY_LIMIT = 1024 * 1024;
-const REQUEST_TIMEOUT_MS = 120_000;
+const BODY_TIME: BodyTime = { wholeMs: 120_000, stillMs: 60_000 };
 
 /** The first that owns a path shapes its errors; the core API's shape serves all other paths. */
 const DIALECTS = [projectDialect, topicsDialect, deploymentsDialect, coreDialect];
@@ -68,7 +69,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     loggerInstance: deps.logger as FastifyBaseLogger,
     genReqId: newId,
     bodyLimit: BODY_LIMIT,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    // `bodyTimePlugin` has a limit per route.
+    requestTimeout: 0,
     // `accessLogPlugin` writes one line per request, without the query.
     logController: new LogController({ disableRequestLogging: true }),
     return503OnClosing: true,
@@ -81,6 +83,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   await app.register(tracingPlugin, { tracer: deps.tracer });
   await app.register(errorsPlugin, { dialects: DIALECTS });
   await app.register(validationPlugin);
+  await app.register(bodyTimePlugin, BODY_TIME);
   await app.register(bodiesPlugin);
   await app.register(cors, {
     origin: [...deps.corsOrigins],

@@ -1,11 +1,14 @@
 import { hostname } from "node:os";
 import { buildConnectors, catalogOf } from "./connectors/registry.js";
+import { buildDeployments } from "./deployments.js";
 import { AuditEvents } from "./domain/audit/events.js";
 import { Connections } from "./domain/connections/connections.js";
+import { cleanUpArchives } from "./domain/deployments/cleanup.js";
 import { pruneRuns } from "./domain/jobs/retention.js";
 import { Schedules } from "./domain/jobs/schedules.js";
 import { IdempotencyKeys } from "./operations/idempotency.js";
 import { pruneOperations } from "./operations/retention.js";
+import { FolderBlobs } from "./platform/blobs.js";
 import { newId } from "./platform/ids.js";
 import { gaugeOf } from "./platform/metrics.js";
 import { forbiddenAddresses } from "./reserved.js";
@@ -22,7 +25,7 @@ import { Scheduler } from "./worker/scheduler.js";
 /** Running work gets this long to end at a stop; then other workers take it over. */
 const GRACE_MS = 20_000;
 
-/** Secrets of answers are kept for ten minutes, and no hour more. */
+/** Secrets of answers are kept for ten minutes, and no hour more; archives are large. */
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
@@ -76,6 +79,9 @@ export async function startWorker(
   servers.start();
   const scheduler = new Scheduler(new Schedules(runtime.db, runtime.ledger, runtime.dispatcher), logger);
   scheduler.start(config.timing.sweepMs);
+  const deployments = buildDeployments(runtime);
+  const snapshotScheduler = new Scheduler(deployments.schedules, logger);
+  snapshotScheduler.start(config.timing.sweepMs);
   const auditEvents = new AuditEvents(prisma);
   const chores: Chore[] = [
     { name: "operations", run: () => pruneOperations(runtime.db, config.operationRetentionDays) },
@@ -85,11 +91,13 @@ export async function startWorker(
   const housekeeping = new Housekeeping(chores, logger);
   housekeeping.start(HOUR_MS);
   const idempotencyKeys = new IdempotencyKeys(runtime.db, masterKey);
-  const unsealing = new Housekeeping(
-    [{ name: "idempotency keys", run: () => idempotencyKeys.prune() }],
-    logger,
-  );
-  unsealing.start(MINUTE_MS);
+  const blobs = new FolderBlobs(config.blobsRoot);
+  const often: Chore[] = [
+    { name: "idempotency keys", run: () => idempotencyKeys.prune() },
+    { name: "archives", run: () => cleanUpArchives(runtime.db, blobs) },
+  ];
+  const oftenKeeping = new Housekeeping(often, logger);
+  oftenKeeping.start(MINUTE_MS);
   logger.info({ concurrency: config.workerConcurrency, regions: config.regions }, "worker ready");
   let draining = false;
   return {
@@ -102,8 +110,9 @@ export async function startWorker(
       await Promise.all([
         servers.stop(),
         scheduler.stop(),
+        snapshotScheduler.stop(),
         housekeeping.stop(),
-        unsealing.stop(),
+        oftenKeeping.stop(),
         runner.stop(GRACE_MS),
       ]);
       await runtime.dispatcher.stop();

@@ -22,6 +22,12 @@ const TAGS = [
   { name: "projects", description: "Where sources, destinations and jobs live." },
   { name: "clients", description: "Machines: client ids, secrets, scopes and projects." },
   { name: "api clients", description: "Clients as the deployments API shows them." },
+  {
+    name: "databases",
+    description:
+      "Database servers. `{engine}/` may be left out of a path, and `/deployments` with it: `/databases/{id}/pause`. Commands are taken by POST as by PUT, bodies as JSON or forms.",
+  },
+  { name: "snapshots", description: "Stored copies of databases, and archives to take away." },
   { name: "api keys", description: "Static keys, with read and write per topic." },
   { name: "resource servers", description: "Audiences that tokens can be asked for." },
   { name: "users", description: "People of an organization and their roles." },

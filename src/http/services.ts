@@ -8,6 +8,7 @@ import type { AuditEvents } from "../domain/audit/events.js";
 import type { ConnectorCatalog } from "../domain/connections/config.js";
 import type { Connections } from "../domain/connections/connections.js";
 import type { Probes } from "../domain/connections/probe.js";
+import type { DeploymentServices } from "../domain/deployments/services.js";
 import type { Cancellations } from "../domain/jobs/cancel.js";
 import type { Jobs } from "../domain/jobs/jobs.js";
 import type { Retries } from "../domain/jobs/retry.js";
@@ -35,6 +36,7 @@ export interface Services {
   readonly retries: Retries;
   readonly runs: Runs;
   readonly logs: Logs;
+  readonly deployments: DeploymentServices;
   readonly ledger: Ledger;
   readonly waiters: Waiters;
   readonly durations: Durations;

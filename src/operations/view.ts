@@ -32,6 +32,7 @@ export interface OperationView {
 const HREFS: Readonly<Record<string, (id: string) => string>> = {
   run: (id) => `/api/v1/job-runs/${id}`,
   job: (id) => `/api/v1/jobs/${id}`,
+  deployment: (id) => `/databases/${id}`,
 };
 
 /** @param now milliseconds since 1970: what the estimate of the time left counts from */

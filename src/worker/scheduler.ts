@@ -1,5 +1,10 @@
-import type { Schedules } from "../domain/jobs/schedules.js";
 import type { Logger } from "../platform/logger.js";
+
+/** Schedules of one kind. */
+interface Schedules {
+  /** Takes every tick that is due; says how many. */
+  runDue(): Promise<number>;
+}
 
 /** Looks for due schedules from time to time. */
 export class Scheduler {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { blobKeyOf, readArchive } from "../../src/domain/deployments/archives.js";
 import { forgetFailures, recordHealth } from "../../src/domain/deployments/health.js";
-import { DEPLOYMENT, SNAPSHOT } from "../../src/domain/deployments/operations.js";
+import { DEPLOYMENT } from "../../src/domain/deployments/operations.js";
 import {
   type DeploymentRecord,
   livingAmong,
@@ -156,7 +156,7 @@ describe("snapshots", () => {
       "INSERT INTO snapshot_schedules (deployment_id, cron, keep, created_by) VALUES ($1, '@daily', 1, 'x')",
       [row.id],
     );
-    await bench.accept({ locks: [{ type: SNAPSHOT, id: restored }] });
+    await bench.accept({ operationType: "deployment.restore", payload: { snapshotId: restored } });
     const made = [await snapshotOf(row), await snapshotOf(row), await snapshotOf(row)];
     for (const snapshotId of made) {
       await bench.end(await bench.begin("snapshot", { ...target(row), snapshotId }), succeeded(archive));

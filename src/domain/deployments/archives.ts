@@ -51,12 +51,17 @@ export async function dropArchive(tx: Sql, table: ArchiveTable, id: string): Pro
   await tx.run(`UPDATE ${table} SET state = 'deleted' WHERE id = $1`, [id]);
 }
 
+/** Whether an operation still has to read a snapshot `s`: any number may, so it is no lock. */
+export const BEING_RESTORED = `EXISTS (SELECT 1 FROM operations o
+  WHERE o.operation_type = 'deployment.restore' AND o.status IN ('pending', 'running', 'cancelling')
+    AND o.payload ->> 'snapshotId' = s.id::text)`;
+
 const RETAIN = {
   name: "snapshots_retain",
   text: `UPDATE snapshots SET state = 'deleted' WHERE id IN (
            SELECT id FROM snapshots s
            WHERE deployment_id = $1 AND state = 'available' AND kind = ANY ($2::text[])
-             AND NOT EXISTS (SELECT 1 FROM operation_locks l WHERE l.resource_type = 'snapshot' AND l.resource_id = s.id)
+             AND NOT ${BEING_RESTORED}
            ORDER BY id DESC OFFSET $3)`,
 };
 

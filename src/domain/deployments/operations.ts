@@ -3,8 +3,6 @@ import type { Command, DeploymentState } from "./state.js";
 
 /** What an operation on deployments is about, and holds until it ends. */
 export const DEPLOYMENT = "deployment";
-/** Held beside where a snapshot is read: it is not deleted meanwhile. */
-export const SNAPSHOT = "snapshot";
 
 export type DeploymentOperation = `deployment.${Command}`;
 

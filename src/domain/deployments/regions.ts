@@ -1,12 +1,17 @@
 import type { Sql } from "../../platform/sql.js";
 
+export interface EngineVersion {
+  /** Such as 15.18. */
+  readonly number: string;
+  readonly edition: string;
+  readonly vendor: string;
+}
+
 /** What a region's workers have found of an engine. */
 export interface EngineReport {
   readonly engine: string;
-  readonly vendor: string;
-  readonly edition: string;
   /** That it can run, newest first; empty: none, and `missing` says what to install. */
-  readonly versions: readonly string[];
+  readonly versions: readonly EngineVersion[];
   /** Kinds of extras that it can provide. */
   readonly extras: readonly string[];
   /** What to install, as a sentence; null: nothing is missing. */

@@ -6,9 +6,7 @@ import {
   type DeploymentState,
   desiredIn,
   end,
-  isLiving,
   isPending,
-  isServing,
   refusal,
   STATES,
 } from "./state.js";
@@ -19,13 +17,13 @@ const BEGINS: Readonly<Record<Command, Partial<Record<DeploymentState, Deploymen
   pause: { running: "pausing" },
   resume: { paused: "resuming" },
   restart: { running: "restarting" },
-  clone: { running: "cloning" },
-  snapshot: { running: "snapshotting" },
+  clone: { running: "cloning", paused: "cloning" },
+  snapshot: { running: "snapshotting", paused: "snapshotting" },
   restore: { running: "restoring" },
   import: { running: "importing" },
-  export: { running: "exporting" },
+  export: { running: "exporting", paused: "exporting" },
   "connection-url": { running: "restarting", paused: "paused" },
-  "rotate-password": { running: "running" },
+  "rotate-password": { running: "running", paused: "paused" },
   resize: { running: "resizing", paused: "resizing" },
   terminate: { running: "terminating", paused: "terminating", failed: "terminating" },
   recover: { running: "running", paused: "paused", failed: "failed", terminated: "terminated" },
@@ -79,12 +77,7 @@ test("every state but the settled ones is of a command at work", () => {
   expect(STATES.filter((state) => !isPending(state))).toEqual(["running", "paused", "terminated", "failed"]);
 });
 
-test("clients reach a server while it is only read from", () => {
-  expect(STATES.filter(isServing)).toEqual(["running", "cloning", "snapshotting", "exporting"]);
-});
-
 test("nothing is to run of what is paused, failed or ended", () => {
   expect(STATES.filter((state) => desiredIn(state) === "paused")).toEqual(["pausing", "paused", "failed"]);
   expect(STATES.filter((state) => desiredIn(state) === "terminated")).toEqual(["terminating", "terminated"]);
-  expect(STATES.filter((state) => !isLiving(state))).toEqual(["terminated"]);
 });

@@ -63,14 +63,15 @@ const RULES: Readonly<Record<Command, Rule>> = {
   pause: { begins: { running: "pausing" }, ends: { succeeded: "paused", ...BACK } },
   resume: { begins: { paused: "resuming" }, ends: { succeeded: "running", ...BACK } },
   restart: { begins: { running: "restarting" }, ends: UNCHANGED },
-  clone: { begins: { running: "cloning" }, ends: UNCHANGED },
-  snapshot: { begins: { running: "snapshotting" }, ends: UNCHANGED },
+  // A copy can be made of one that rests, too.
+  clone: { begins: { running: "cloning", paused: "cloning" }, ends: UNCHANGED },
+  snapshot: { begins: { running: "snapshotting", paused: "snapshotting" }, ends: UNCHANGED },
   restore: { begins: { running: "restoring" }, ends: UNCHANGED },
   import: { begins: { running: "importing" }, ends: UNCHANGED },
-  export: { begins: { running: "exporting" }, ends: UNCHANGED },
+  export: { begins: { running: "exporting", paused: "exporting" }, ends: UNCHANGED },
   // A paused one gets its new address without being started.
   "connection-url": { begins: { running: "restarting", paused: "paused" }, ends: UNCHANGED },
-  "rotate-password": { begins: { running: "running" }, ends: UNCHANGED },
+  "rotate-password": { begins: { running: "running", paused: "paused" }, ends: UNCHANGED },
   resize: { begins: { running: "resizing", paused: "resizing" }, ends: UNCHANGED },
   terminate: {
     begins: { running: "terminating", paused: "terminating", failed: "terminating" },
@@ -117,7 +118,7 @@ export function refusal(command: Command, state: DeploymentState): string | null
   return "the database is paused: resume it first";
 }
 
-/** What the supervisor holds a deployment to in a state. */
+/** What the supervisor holds a deployment to in a state; one at which a command works is that command's. */
 export function desiredIn(state: DeploymentState): DesiredState {
   if (state === "paused" || state === "pausing" || state === "failed") return "paused";
   return state === "terminated" || state === "terminating" ? "terminated" : "running";
@@ -126,14 +127,4 @@ export function desiredIn(state: DeploymentState): DesiredState {
 /** Whether a command is at work, as far as the state tells. */
 export function isPending(state: DeploymentState): boolean {
   return state.endsWith("ing") && state !== "running";
-}
-
-/** Whether clients should reach its server. */
-export function isServing(state: DeploymentState): boolean {
-  return state === "running" || state === "cloning" || state === "snapshotting" || state === "exporting";
-}
-
-/** Whether it holds a name, a port and a place. */
-export function isLiving(state: DeploymentState): boolean {
-  return state !== "terminated";
 }

@@ -118,9 +118,16 @@ async function refuseUnlessEmpty(tx: PrismaTransaction, project: Project): Promi
   const where = { projectId: project.id, deletedAt: null };
   const select = { name: true } as const;
   const shown = { where, select, orderBy: { id: "asc" }, take: SHOWN } as const;
+  const living = { projectId: project.id, terminatedAt: null };
+  const databases = { ...shown, where: living };
   const inTheWay = [
     describe("job", await tx.job.count({ where }), await tx.job.findMany(shown)),
     describe("connection", await tx.connection.count({ where }), await tx.connection.findMany(shown)),
+    describe(
+      "database",
+      await tx.deployment.count({ where: living }),
+      await tx.deployment.findMany(databases),
+    ),
   ].filter((text) => text !== null);
   if (inTheWay.length > 0) {
     throw conflict(`the project ${project.slug} still has ${inTheWay.join(" and ")}: delete them first`);

@@ -14,9 +14,17 @@ export const Failure = Type.Object(
   { $id: "DeploymentsFailure", additionalProperties: true },
 );
 
-export function deploymentsFailures(...more: (409 | 429)[]) {
+export function deploymentsFailures(...more: 409[]) {
   return failures({ $ref: "DeploymentsFailure#" }, deploymentsDialect, [...GUARDED, ...more]);
 }
+
+/** How bodies may be sent. */
+export const BODIES = ["application/json", "application/x-www-form-urlencoded"];
+
+/** Of lists, for the document. */
+export const NextPage = {
+  Link: { type: "string", description: 'The next page, `rel="next"` (RFC 8288).' },
+} as const;
 
 /** `Sun, 06 Nov 1994 08:49:37 GMT`. */
 export const HttpDate = Type.String({

@@ -16,9 +16,7 @@ export async function reportOf(
   }
   const found = [...engines.values()].map((engine) => ({
     engine: engine.name,
-    vendor: engine.vendor,
-    edition: engine.edition,
-    versions: substrate.missing === null ? engine.versions.map(({ number }) => number) : [],
+    versions: substrate.missing === null ? engine.versions : [],
     extras: engine.extras,
     missing: substrate.missing ?? engine.missing,
   }));

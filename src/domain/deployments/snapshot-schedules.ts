@@ -1,0 +1,196 @@
+import type { Principal } from "../../auth/principal.js";
+import { conflict, invalid, notFound } from "../../platform/errors.js";
+import type { Sql } from "../../platform/sql.js";
+import { auditSql } from "../audit/audit.js";
+import { nextRun, parseFrequency } from "../jobs/schedule.js";
+import { acceptCommand, type DeploymentDeps } from "./accept.js";
+import { type DeploymentRef, type HeldDeployment, holdOne } from "./access.js";
+import type { Commands } from "./commands.js";
+import type { Deployments } from "./deployments.js";
+import { DEPLOYMENT } from "./operations.js";
+import { refusal } from "./state.js";
+import { system } from "./system.js";
+
+export interface ScheduleInput {
+  /** Five fields, or @daily, @hourly ... */
+  readonly cron: string;
+  /** IANA name. */
+  readonly timeZone: string;
+  /** How many of the snapshots that it makes are kept; null: as many as the plan keeps. */
+  readonly keep: number | null;
+}
+
+export interface ScheduleView extends ScheduleInput {
+  readonly deploymentId: string;
+  /** Null: never. */
+  readonly nextRunAt: Date | null;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+const COLUMNS = `deployment_id AS "deploymentId", cron, time_zone AS "timeZone", keep, next_run_at AS "nextRunAt",
+  created_at AS "createdAt", updated_at AS "updatedAt"`;
+
+const READ = {
+  name: "snapshot_schedule_read",
+  text: `SELECT ${COLUMNS} FROM snapshot_schedules WHERE deployment_id = $1`,
+};
+
+const PUT = {
+  name: "snapshot_schedule_put",
+  text: `INSERT INTO snapshot_schedules (deployment_id, cron, time_zone, keep, next_run_at, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (deployment_id) DO UPDATE SET cron = excluded.cron, time_zone = excluded.time_zone,
+           keep = excluded.keep, next_run_at = excluded.next_run_at, updated_at = now()
+         RETURNING ${COLUMNS}`,
+};
+
+const DUE = {
+  name: "snapshot_schedules_due",
+  text: `SELECT s.deployment_id AS "deploymentId", s.cron, s.time_zone AS "timeZone", d.organization_id AS "organizationId",
+           clock_timestamp() AS now,
+           (SELECT l.operation_id FROM operation_locks l
+             WHERE l.resource_type = $1 AND l.resource_id = s.deployment_id) AS "activeOperationId"
+         FROM snapshot_schedules s JOIN deployments d ON d.id = s.deployment_id
+         WHERE s.next_run_at <= clock_timestamp() AND d.terminated_at IS NULL
+         ORDER BY s.next_run_at LIMIT 1 FOR UPDATE OF s, d SKIP LOCKED`,
+};
+
+interface Due {
+  readonly deploymentId: string;
+  readonly cron: string;
+  readonly timeZone: string;
+  readonly organizationId: string;
+  /** PostgreSQL's: the processes' clocks may differ. */
+  readonly now: Date;
+  /** The operation that holds the deployment. */
+  readonly activeOperationId: string | null;
+}
+
+/** When snapshots are made by themselves; the schedules live in PostgreSQL, and each tick is taken by one worker. */
+export class SnapshotSchedules {
+  readonly #deps: DeploymentDeps;
+  readonly #deployments: Deployments;
+  readonly #commands: Commands;
+
+  constructor(deps: DeploymentDeps, deployments: Deployments, commands: Commands) {
+    this.#deps = deps;
+    this.#deployments = deployments;
+    this.#commands = commands;
+  }
+
+  async get(principal: Principal, ref: DeploymentRef): Promise<ScheduleView> {
+    await this.#deployments.find(this.#deps.db, principal, ref);
+    const [row] = await this.#deps.db.rows<ScheduleView>(READ, [ref.id]);
+    if (row === undefined) throw notFound("snapshot schedule");
+    return row;
+  }
+
+  /** Sets or replaces it. Throws an invalid request for what is no cron expression or no time zone. */
+  async put(principal: Principal, ref: DeploymentRef, input: ScheduleInput): Promise<ScheduleView> {
+    const cron = cronOf(input);
+    return this.#deps.db.transaction(async (tx) => {
+      const on = await holdOne(tx, principal, ref);
+      if (on.terminatedAt !== null) throw conflict("the database is terminated");
+      const ofPlan = this.#deps.catalog.planOf(on.plan)?.snapshots ?? 0;
+      if (ofPlan < (input.keep ?? 1)) {
+        throw fault("/keep", `must be at most ${ofPlan}: the plan ${on.plan} keeps no more snapshots`);
+      }
+      const next = nextRun(cron, input.timeZone, new Date());
+      const [row] = await tx.rows<ScheduleView>(PUT, [
+        ...[on.id, cron, input.timeZone, input.keep, next, principal.name],
+      ]);
+      if (row === undefined) throw new Error("an insert returned no row");
+      await note(tx, principal, on, "snapshotSchedule.put", { ...input });
+      return row;
+    });
+  }
+
+  /** What it has made stays. */
+  async delete(principal: Principal, ref: DeploymentRef): Promise<void> {
+    await this.#deps.db.transaction(async (tx) => {
+      const on = await holdOne(tx, principal, ref);
+      const gone = await tx.run("DELETE FROM snapshot_schedules WHERE deployment_id = $1", [on.id]);
+      if (gone === 0) throw notFound("snapshot schedule");
+      await note(tx, principal, on, "snapshotSchedule.delete", {});
+    });
+  }
+
+  /** Takes every tick that is due; says how many. Ticks that nobody was there for are made up for by one snapshot. */
+  async runDue(): Promise<number> {
+    let taken = 0;
+    while (await this.#deps.db.transaction((tx) => this.#takeOne(tx))) taken += 1;
+    if (taken > 0) void this.#deps.dispatcher.dispatch();
+    return taken;
+  }
+
+  async #takeOne(tx: Sql): Promise<boolean> {
+    const [due] = await tx.rows<Due>(DUE, [DEPLOYMENT]);
+    if (due === undefined) return false;
+    await tx.run("UPDATE snapshot_schedules SET next_run_at = $2 WHERE deployment_id = $1", [
+      due.deploymentId,
+      nextRun(due.cron, due.timeZone, due.now),
+    ]);
+    const principal = system("scheduler", due.organizationId);
+    const on = await holdOne(tx, principal, { id: due.deploymentId, engine: null });
+    const reason = this.#reasonAgainst(due, on);
+    if (reason !== null) {
+      const details = { reason, activeOperationId: due.activeOperationId };
+      await note(tx, principal, on, "schedule.skipped", details, "failure");
+      return true;
+    }
+    const acceptance = await this.#commands.planSnapshot(tx, principal, on, "schedule");
+    await acceptCommand(tx, this.#deps.ledger, principal, { command: "snapshot", on, ...acceptance });
+    return true;
+  }
+
+  /** Never beside another operation; what rests does not change, so nothing is missed by leaving it out. */
+  #reasonAgainst({ activeOperationId }: Due, { state, plan }: HeldDeployment): string | null {
+    if (activeOperationId !== null) return `operation ${activeOperationId} is at work`;
+    if (state === "paused") return "the database is paused";
+    if (this.#deps.catalog.planOf(plan)?.snapshots === 0) return `the plan ${plan} keeps no snapshots`;
+    return refusal("snapshot", state);
+  }
+}
+
+function cronOf({ cron, timeZone }: ScheduleInput): string {
+  try {
+    const parsed = parseFrequency(cron);
+    if (parsed !== null) {
+      nextRunIn(parsed, timeZone);
+      return parsed;
+    }
+  } catch (error) {
+    if (error instanceof RangeError)
+      throw fault("/timezone", `"${timeZone}" is no time zone, such as Europe/Berlin`);
+  }
+  throw fault("/cron", `"${cron}" must be five cron fields such as "0 3 * * *", or @daily, @hourly ...`);
+}
+
+function nextRunIn(cron: string, timeZone: string): void {
+  // Throws a RangeError where there is no such zone.
+  new Intl.DateTimeFormat("en", { timeZone });
+  nextRun(cron, timeZone, new Date());
+}
+
+function fault(path: string, message: string) {
+  return invalid(`${path} ${message}`, [{ path, message }]);
+}
+
+async function note(
+  tx: Sql,
+  principal: Principal,
+  on: HeldDeployment,
+  action: string,
+  details: Readonly<Record<string, unknown>>,
+  outcome: "success" | "failure" = "success",
+): Promise<void> {
+  const target = { type: DEPLOYMENT, id: on.id };
+  await auditSql(tx, principal, {
+    action,
+    target,
+    projectId: on.projectId,
+    outcome,
+    details: { name: on.name, ...details },
+  });
+}

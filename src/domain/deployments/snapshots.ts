@@ -1,0 +1,159 @@
+import { type Principal, projectFilter } from "../../auth/principal.js";
+import { conflict, notFound } from "../../platform/errors.js";
+import type { Sql } from "../../platform/sql.js";
+import { auditSql } from "../audit/audit.js";
+import type { Environment } from "../projects/reference.js";
+import type { DeploymentDeps } from "./accept.js";
+import { type DeploymentRef, requireDestructive } from "./access.js";
+import { BEING_RESTORED, blobKeyOf, dropArchive } from "./archives.js";
+import { type Download, openArchive } from "./download.js";
+import type { DeploymentRecord } from "./record.js";
+
+/** A stored copy, as callers see it. */
+export interface SnapshotView {
+  readonly id: string;
+  readonly deploymentId: string;
+  readonly deploymentName: string;
+  readonly organizationId: string;
+  readonly projectId: string;
+  readonly environment: Environment;
+  readonly state: "creating" | "available";
+  readonly kind: SnapshotKind;
+  readonly engine: string;
+  readonly version: string;
+  readonly blobKey: string;
+  readonly bytes: number | null;
+  readonly sha256: string | null;
+  readonly operationId: string;
+  readonly createdAt: Date;
+  readonly finishedAt: Date | null;
+  readonly expiresAt: Date | null;
+}
+
+/** Why it was made: somebody asked, a schedule did, or its deployment ended. */
+export type SnapshotKind = "demand" | "schedule" | "final";
+
+/** What a caller may see: the tenant's, of projects that it reaches; nothing that waits to be removed. */
+const SELECT = `SELECT s.id, s.deployment_id AS "deploymentId", d.name AS "deploymentName", s.state, s.kind, s.engine,
+    s.organization_id AS "organizationId", s.project_id AS "projectId", p.environment, s.version,
+    s.blob_key AS "blobKey", s.bytes::float8 AS bytes, s.sha256, s.operation_id AS "operationId",
+    s.created_at AS "createdAt", s.finished_at AS "finishedAt", s.expires_at AS "expiresAt"
+  FROM snapshots s JOIN deployments d ON d.id = s.deployment_id JOIN projects p ON p.id = s.project_id
+  WHERE s.organization_id = $1 AND ($2::uuid[] IS NULL OR s.project_id = ANY ($2)) AND p.deleted_at IS NULL
+    AND s.state <> 'deleted' AND (s.expires_at IS NULL OR s.expires_at > now())`;
+
+const LIST = {
+  name: "snapshots_list",
+  text: `${SELECT} AND s.deployment_id = $3 AND ($4::uuid IS NULL OR s.id < $4) ORDER BY s.id DESC LIMIT $5`,
+};
+const GET = { name: "snapshot_get", text: `${SELECT} AND s.id = $3` };
+const SHARE = { name: "snapshot_share", text: `${SELECT} AND s.id = $3 FOR SHARE OF s` };
+const HOLD = { name: "snapshot_hold", text: `${SELECT} AND s.id = $3 FOR UPDATE OF s` };
+
+const INSERT = {
+  name: "snapshot_insert",
+  text: `INSERT INTO snapshots (id, organization_id, project_id, deployment_id, kind, engine, version, blob_key,
+           operation_id, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+};
+
+/** The row of a snapshot that an operation is to make. */
+export async function insertSnapshot(
+  tx: Sql,
+  row: DeploymentRecord,
+  made: { id: string; kind: SnapshotKind; operationId: string; createdBy: string },
+): Promise<void> {
+  await tx.run(INSERT, [
+    ...[made.id, row.organizationId, row.projectId, row.id, made.kind, row.engine, row.version],
+    ...[blobKeyOf("snapshots", made.id), made.operationId, made.createdBy],
+  ]);
+}
+
+/** A snapshot to be restored: it stays, at least until the transaction has said who will read it. */
+export async function shareSnapshot(tx: Sql, principal: Principal, id: string): Promise<SnapshotView> {
+  const found = await one(tx, SHARE, principal, id);
+  if (found.state === "creating") {
+    throw conflict(`the snapshot is still being made by operation ${found.operationId}`, {
+      operationId: found.operationId,
+    });
+  }
+  return found;
+}
+
+async function one(sql: Sql, statement: typeof GET, principal: Principal, id: string): Promise<SnapshotView> {
+  const [row] = await sql.rows<SnapshotView>(statement, [
+    principal.organizationId,
+    projectFilter(principal),
+    id,
+  ]);
+  if (row === undefined) throw notFound("snapshot");
+  return row;
+}
+
+/** Reads and deletes stored copies; commands make them. */
+export class Snapshots {
+  readonly #deps: DeploymentDeps;
+
+  constructor(deps: DeploymentDeps) {
+    this.#deps = deps;
+  }
+
+  /** Of one deployment, also of one that has ended; newest first. */
+  async list(
+    principal: Principal,
+    deploymentId: string,
+    limit: number,
+    before: string | null,
+  ): Promise<SnapshotView[]> {
+    return this.#deps.db.rows<SnapshotView>(LIST, [
+      principal.organizationId,
+      projectFilter(principal),
+      deploymentId,
+      before,
+      limit,
+    ]);
+  }
+
+  async get(principal: Principal, ref: DeploymentRef, id: string): Promise<SnapshotView> {
+    return of(ref, await one(this.#deps.db, GET, principal, id));
+  }
+
+  /** Its archive; the audit log says who took it. */
+  async download(principal: Principal, ref: DeploymentRef, id: string): Promise<Download> {
+    const snapshot = await this.get(principal, ref, id);
+    return openArchive(this.#deps, principal, "snapshot", snapshot);
+  }
+
+  /** Refused while it is made or restored. Its archive is removed soon after. */
+  async delete(principal: Principal, ref: DeploymentRef, id: string): Promise<void> {
+    await this.#deps.db.transaction(async (tx) => {
+      const snapshot = of(ref, await one(tx, HOLD, principal, id));
+      const { deploymentName: name, environment, projectId, operationId } = snapshot;
+      requireDestructive(principal, { name, environment }, "delete a snapshot");
+      if (snapshot.state === "creating") {
+        throw conflict(`the snapshot is still being made by operation ${operationId}`, { operationId });
+      }
+      await refuseWhileRestored(tx, id);
+      await dropArchive(tx, "snapshots", id);
+      await auditSql(tx, principal, {
+        action: "snapshot.delete",
+        target: { type: "snapshot", id },
+        projectId,
+        details: { name, databaseId: snapshot.deploymentId },
+      });
+    });
+  }
+}
+
+/** What stands below a deployment is its own. */
+function of(ref: DeploymentRef, snapshot: SnapshotView): SnapshotView {
+  const engine = ref.engine ?? snapshot.engine;
+  if (snapshot.deploymentId !== ref.id || snapshot.engine !== engine) throw notFound("snapshot");
+  return snapshot;
+}
+
+async function refuseWhileRestored(tx: Sql, id: string): Promise<void> {
+  const restored = await tx.rows(`SELECT 1 FROM snapshots s WHERE s.id = $1 AND ${BEING_RESTORED}`, [id]);
+  if (restored.length > 0)
+    throw conflict("the snapshot is being restored: wait for the end of that operation");
+}
