@@ -21,6 +21,9 @@ import { Syncs } from "./domain/jobs/sync.js";
 import { Projects } from "./domain/projects/projects.js";
 import { Logs } from "./domain/runs/logs.js";
 import { Runs } from "./domain/runs/runs.js";
+import { Alerts } from "./domain/webhooks/alerts.js";
+import { Deliveries } from "./domain/webhooks/deliveries.js";
+import { Webhooks } from "./domain/webhooks/webhooks.js";
 import type { Services } from "./http/services.js";
 import { Durations } from "./operations/durations.js";
 import { IdempotencyKeys } from "./operations/idempotency.js";
@@ -50,6 +53,8 @@ export function buildServices(
   const connections = new Connections(prisma, catalog, masterKey);
   const changed = (clientId: string): void => void signals.publish("access.changed", clientId);
   const holders = { prisma, masterKey, clock: access.clock, changed };
+  const due = (): void => void signals.publish("webhook.due", "");
+  const webhooks = new Webhooks({ prisma, masterKey, clock: access.clock, due });
   return {
     projects: new Projects(prisma),
     connections,
@@ -76,6 +81,9 @@ export function buildServices(
     clientSecrets: new ClientSecrets(holders),
     resourceServers: new RegisteredResourceServers(prisma, config.publicUrl),
     apiKeys: new ApiKeys(holders),
+    webhooks,
+    deliveries: new Deliveries({ prisma, due }),
+    alerts: new Alerts({ prisma, webhooks, due }),
     ...buildPeople(runtime, access),
   };
 }

@@ -63,6 +63,8 @@ export interface Config {
   readonly operationRetentionDays: number;
   readonly runRetentionDays: number;
   readonly auditRetentionDays: number;
+  /** Days that what was sent to webhooks is kept. */
+  readonly webhookRetentionDays: number;
   /** Days after which a new signing key takes over; 0: never by itself. */
   readonly rotateKeysDays: number;
   readonly logLevel: string;
@@ -115,6 +117,7 @@ const SCHEMA = {
     OPERATION_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 30 },
     RUN_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 90 },
     AUDIT_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 365 },
+    WEBHOOK_RETENTION_DAYS: { type: "integer", minimum: 2, maximum: 3_650, default: 30 },
     ROTATE_KEYS_DAYS: { type: "integer", minimum: 0, maximum: 3_650, default: 90 },
     WORKER_CONCURRENCY: { type: "integer", minimum: 1, maximum: 256, default: 8 },
     GATEHOUSE_REGIONS: { type: "string", pattern: REGIONS_PATTERN },
@@ -178,6 +181,7 @@ interface Settings {
   readonly OPERATION_RETENTION_DAYS: number;
   readonly RUN_RETENTION_DAYS: number;
   readonly AUDIT_RETENTION_DAYS: number;
+  readonly WEBHOOK_RETENTION_DAYS: number;
   readonly ROTATE_KEYS_DAYS: number;
   readonly WORKER_CONCURRENCY: number;
   readonly GATEHOUSE_REGIONS?: string;
@@ -285,6 +289,7 @@ function toConfig(settings: Settings, cwd: string, deployments: DeploymentsConfi
     operationRetentionDays: settings.OPERATION_RETENTION_DAYS,
     runRetentionDays: settings.RUN_RETENTION_DAYS,
     auditRetentionDays: settings.AUDIT_RETENTION_DAYS,
+    webhookRetentionDays: settings.WEBHOOK_RETENTION_DAYS,
     rotateKeysDays: settings.ROTATE_KEYS_DAYS,
     logLevel: settings.LOG_LEVEL,
     workerConcurrency: settings.WORKER_CONCURRENCY,

@@ -1,4 +1,5 @@
 import { hostname } from "node:os";
+import { createOutboundPolicy } from "./connectors/outbound.js";
 import { buildConnectors, catalogOf } from "./connectors/registry.js";
 import { buildDeployments } from "./deployments.js";
 import { AuditEvents } from "./domain/audit/events.js";
@@ -6,6 +7,9 @@ import { Connections } from "./domain/connections/connections.js";
 import { cleanUpArchives } from "./domain/deployments/cleanup.js";
 import { pruneRuns } from "./domain/jobs/retention.js";
 import { Schedules } from "./domain/jobs/schedules.js";
+import { Outbox } from "./domain/webhooks/outbox.js";
+import { DELIVERY_POLICY } from "./domain/webhooks/policy.js";
+import { pruneWebhooks } from "./domain/webhooks/retention.js";
 import { IdempotencyKeys } from "./operations/idempotency.js";
 import { pruneOperations } from "./operations/retention.js";
 import { FolderBlobs } from "./platform/blobs.js";
@@ -21,6 +25,8 @@ import { syncHandler } from "./worker/handlers/run/sync.js";
 import { type Chore, Housekeeping } from "./worker/housekeeping.js";
 import { Runner } from "./worker/runner.js";
 import { Scheduler } from "./worker/scheduler.js";
+import { Deliverer } from "./worker/webhooks/deliverer.js";
+import { Sender } from "./worker/webhooks/sender.js";
 
 /** Running work gets this long to end at a stop; then other workers take it over. */
 const GRACE_MS = 20_000;
@@ -82,11 +88,14 @@ export async function startWorker(
   const deployments = buildDeployments(runtime);
   const snapshotScheduler = new Scheduler(deployments.schedules, logger);
   snapshotScheduler.start(config.timing.sweepMs);
+  const deliverer = buildDeliverer(runtime, workerId);
+  deliverer.start();
   const auditEvents = new AuditEvents(prisma);
   const chores: Chore[] = [
     { name: "operations", run: () => pruneOperations(runtime.db, config.operationRetentionDays) },
     { name: "runs", run: () => pruneRuns(runtime.db, config.runRetentionDays) },
     { name: "audit events", run: () => auditEvents.prune(config.auditRetentionDays) },
+    { name: "webhook deliveries", run: () => pruneWebhooks(runtime.db, config.webhookRetentionDays) },
   ];
   const housekeeping = new Housekeeping(chores, logger);
   housekeeping.start(HOUR_MS);
@@ -114,9 +123,31 @@ export async function startWorker(
         housekeeping.stop(),
         oftenKeeping.stop(),
         runner.stop(GRACE_MS),
+        deliverer.stop(GRACE_MS),
       ]);
       await runtime.dispatcher.stop();
       if (withServers) await servers.stopAll();
     },
   };
+}
+
+/** How webhooks are delivered; deliveries of one worker at a time, in all, of one organization and to one webhook. */
+const DELIVERIES = { timeoutMs: 15_000, concurrency: 64, perOrganization: 16, perWebhook: 4 } as const;
+
+function buildDeliverer(runtime: Runtime, workerId: string): Deliverer {
+  const { config, db } = runtime;
+  const { concurrency, perOrganization, perWebhook, timeoutMs } = DELIVERIES;
+  const { leaseMs } = config.timing;
+  const outbound = createOutboundPolicy({
+    allow: config.outboundAllow,
+    forbidden: forbiddenAddresses(runtime),
+  });
+  return new Deliverer({
+    ...runtime,
+    timing: config.timing,
+    outbox: new Outbox(db, { workerId, leaseMs, perWebhook, policy: DELIVERY_POLICY }),
+    sender: new Sender({ outbound, timeoutMs }),
+    concurrency,
+    perOrganization,
+  });
 }

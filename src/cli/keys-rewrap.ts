@@ -31,6 +31,10 @@ const SEALED: readonly SealedColumn[] = [
     ...{ table: "operations", id: "id", idType: "uuid", column: "payload_secrets", keyId: null },
     purpose: "operation-payloads",
   },
+  {
+    ...{ table: "webhook_secrets", id: "id", idType: "uuid", column: "sealed", keyId: "key_id" },
+    purpose: "webhook-secrets",
+  },
 ];
 
 const HASHED = ["api_client_secrets", "api_keys", "sessions"] as const;

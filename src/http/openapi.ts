@@ -33,6 +33,7 @@ const TAGS = [
   { name: "users", description: "People of an organization and their roles." },
   { name: "people", description: "Sign-up, login and sessions." },
   { name: "organizations", description: "The tenants, for who runs the installation." },
+  { name: "webhooks", description: "Signed messages about operations, their deliveries and tries." },
   { name: "access", description: "Who did what, and what was refused." },
   { name: "health", description: "For load balancers." },
 ];

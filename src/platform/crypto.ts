@@ -18,7 +18,8 @@ export type KeyPurpose =
   | "bootstrap"
   | "api-keys"
   | "idempotency-answers"
-  | "deployment-secrets";
+  | "deployment-secrets"
+  | "webhook-secrets";
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;

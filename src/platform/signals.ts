@@ -4,7 +4,8 @@ import pg from "pg";
 import type { Logger } from "./logger.js";
 
 /** Channels between the processes of one installation. */
-export type Channel = "operation.changed" | "access.changed";
+const CHANNELS = ["operation.changed", "access.changed", "webhook.due"] as const;
+export type Channel = (typeof CHANNELS)[number];
 
 /**
  * Publish and subscribe between processes. A signal says "look now" and may be lost (a reconnect, a wiped
@@ -79,7 +80,7 @@ export class PostgresSignals implements Signals {
     });
     try {
       await client.connect();
-      await client.query(`LISTEN "${PREFIX}operation.changed"; LISTEN "${PREFIX}access.changed"`);
+      await client.query(CHANNELS.map((channel) => `LISTEN "${PREFIX}${channel}"`).join("; "));
       if (over) throw new Error("the signal connection broke while it was opened");
     } catch (error) {
       void client.end().catch(() => {});
@@ -162,7 +163,7 @@ export class RedisSignals implements Signals {
   /** Starts to listen; where Redis is away, as soon as it is there. */
   async open(): Promise<this> {
     const subscribed = this.#subscriber
-      .subscribe(`${PREFIX}operation.changed`, `${PREFIX}access.changed`)
+      .subscribe(...CHANNELS.map((channel) => PREFIX + channel))
       .catch((error: unknown) => this.#logger.debug({ err: error }, "not subscribed to signals"));
     const timer = new AbortController();
     const late = delay(PATIENCE_MS, undefined, { signal: timer.signal }).catch(() => {});

@@ -2,10 +2,11 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type BuiltServer, build, ROOT, startBuiltServer } from "./server.js";
+import { type BuiltServer, build, freePort, ROOT, startBuiltServer } from "./server.js";
 
 const README = readFileSync(join(ROOT, "README.md"), "utf8");
 const ACCESS = readFileSync(join(ROOT, "docs/access.md"), "utf8");
+const WEBHOOKS = readFileSync(join(ROOT, "docs/webhooks.md"), "utf8");
 /** CI has to have it. */
 const canRun = process.env["CI"] === "true" || spawnSync("curl", ["--version"]).status === 0;
 
@@ -41,6 +42,16 @@ describe.skipIf(!canRun)("README.md", () => {
     expect(ran.stdout).toContain('"action":"client.create"');
   });
 
+  test("docs/webhooks.md has lines that work as they stand there, and a receiver that checks signatures", async () => {
+    const ran = runLines(WEBHOOKS.replaceAll("9000", String(await freePort())), server);
+    expect(ran.stderr).toBe("");
+    expect(ran.status).toBe(0);
+    expect(ran.stdout).toContain("signature holds: webhook.ping");
+    expect(ran.stdout).not.toContain("not from Gatehouse");
+    expect(ran.stdout).toContain('"eventType":"webhook.ping"');
+    expect(ran.stdout).toContain('"webhook_alert_url":null');
+  });
+
   test("has curl lines that do the main job as they stand there", () => {
     const ran = runLines(README, server);
     expect(ran.stderr).toBe("");
@@ -52,9 +63,9 @@ describe.skipIf(!canRun)("README.md", () => {
   });
 });
 
-test("docs/access.md tells of nothing that is not in openapi.yaml", () => {
+test("the documents tell of nothing that is not in openapi.yaml", () => {
   const routes = readFileSync(join(ROOT, "openapi.yaml"), "utf8");
-  const named = [...ACCESS.matchAll(/\$GATEHOUSE(\/[a-z0-9/-]+)/g)].map(([, path = ""]) =>
+  const named = [...`${ACCESS}${WEBHOOKS}`.matchAll(/\$GATEHOUSE(\/[a-z0-9/-]+)/g)].map(([, path = ""]) =>
     path.replace(/\/$/, ""),
   );
   expect(named.length).toBeGreaterThan(5);
@@ -62,7 +73,7 @@ test("docs/access.md tells of nothing that is not in openapi.yaml", () => {
 });
 
 test("every link between the documents leads to a file", () => {
-  const files = ["README.md", "docs/architecture.md", "docs/access.md"];
+  const files = ["README.md", "docs/architecture.md", "docs/access.md", "docs/webhooks.md"];
   for (const file of files) {
     const text = readFileSync(join(ROOT, file), "utf8");
     for (const [, target = ""] of text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {

@@ -29,6 +29,8 @@ interface Things {
   readonly user: string;
   readonly apiKey: string;
   readonly server: string;
+  readonly webhook: string;
+  readonly delivery: string;
 }
 
 /** Which thing the last id of a path is of: a route that is missing here is walked with an id of nothing. */
@@ -46,6 +48,7 @@ const THINGS: readonly [RegExp, keyof Things][] = [
   [/^\/api\/v1\/users\//, "user"],
   [/^\/api\/v1\/apiKey\//, "apiKey"],
   [/^\/api\/v1\/resource-servers\//, "server"],
+  [/^\/api\/v1\/webhooks\//, "webhook"],
 ];
 const thingOf = (path: string): keyof Things | undefined => THINGS.find(([shape]) => shape.test(path))?.[1];
 
@@ -66,6 +69,10 @@ afterAll(() => gatehouse.close());
 
 async function makeThings(): Promise<Things> {
   await gatehouse.putFile("in.csv", "id\n1\n");
+  const body = { url: `http://127.0.0.1:${new URL(gatehouse.origin).port}/healthz`, projectId: "default" };
+  const webhook = await gatehouse.call<{ id: string }>("POST", "/api/v1/webhooks", { body });
+  const webhookUrl = `/api/v1/webhooks/${webhook.body.id}`;
+  const delivery = await gatehouse.call<{ id: string }>("POST", `${webhookUrl}/test`);
   const api = new ProjectApi(gatehouse);
   const ends = { source: files(NAMES[0], "in.csv"), destination: files(NAMES[1], "out") };
   const job = await api.make("/jobs", { ...ends, name: NAMES[2], frequency: "", streams_config: {} });
@@ -86,18 +93,20 @@ async function makeThings(): Promise<Things> {
     ...{ id: "hidden_key", name: "hidden key" },
   });
   const server = await make<{ id: string }>("/api/v1/resource-servers", { identifier: "hidden-audience" });
-  const { body } = await gatehouse.call<{ items: { id: string }[] }>("GET", "/api/v1/jobs");
+  const jobs = await gatehouse.call<{ items: { id: string }[] }>("GET", "/api/v1/jobs");
   return {
     project: String(gatehouse.project.number),
     source: await first("/sources"),
     destination: await first("/destinations"),
     job: String(job.id),
-    jobId: body.items[0]?.id ?? "",
+    jobId: jobs.body.items[0]?.id ?? "",
     run: operation.resource.id,
     operation: operation.id,
     projectId: gatehouse.project.id,
     ...{ client: client.id, secret: client.secrets[0]?.id ?? "", user: user.id },
     ...{ apiKey: apiKey.id, server: server.id },
+    webhook: webhook.body.id,
+    delivery: delivery.body.id,
   };
 }
 
@@ -108,7 +117,7 @@ function nothing(): Things {
   return {
     ...{ project: number, source: number, destination: number, job: number },
     ...{ jobId: id(), run: id(), operation: id(), projectId: id() },
-    ...{ client: id(), secret: id(), user: id(), apiKey: "no_key", server: id() },
+    ...{ client: id(), secret: id(), user: id(), apiKey: "no_key", server: id(), webhook: id(), delivery: id() },
   };
 }
 
@@ -116,7 +125,7 @@ function nothing(): Things {
 function pathOf(route: Route, of: Things): string {
   const thing = thingOf(route.path);
   const item = thing === undefined ? crypto.randomUUID() : of[thing];
-  const filled = { projectid: of.project, jobid: of.job, name: "source", sid: of.secret, id: item };
+  const filled = { projectid: of.project, jobid: of.job, name: "source", sid: of.secret, did: of.delivery, id: item };
   return pathWith(route, {
     ...Object.fromEntries(route.pathParameters.map((name) => [name, item])),
     ...filled,
@@ -129,7 +138,7 @@ const send = (route: Route, path: string, token: string | null) =>
 describe("every route that is not open to all", () => {
   test("is there: the things that hold data are all guarded", () => {
     expect(guarded.length).toBeGreaterThan(40);
-    const kept = /^\/api\/v1\/(project|jobs|job-runs|operations)\b/;
+    const kept = /^\/api\/v1\/(project|jobs|job-runs|operations|webhooks)\b/;
     expect(routes.filter(({ path, scopes }) => kept.test(path) && scopes === null)).toEqual([]);
   });
 
@@ -265,8 +274,8 @@ describe.each([
   test("no list shows anything of it", async () => {
     const wrong: string[] = [];
     const mine = { ...things, project: String(own.number) };
-    const { jobId, run, operation, client, secret, user, apiKey, projectId } = things;
-    const hints = [...NAMES, jobId, run, operation, client, secret, user, apiKey, projectId];
+    const { jobId, run, operation, client, secret, user, apiKey, projectId, webhook } = things;
+    const hints = [...NAMES, jobId, run, operation, client, secret, user, apiKey, projectId, webhook];
     if (!sameOrganization) hints.push(things.server, gatehouse.organizationId, "hidden-");
     const lists = guarded.filter(({ method, path }) => method === "GET" && !/\{(id|jobid|name)\}/.test(path));
     for (const route of lists) {
@@ -292,6 +301,7 @@ test("a client that is limited to the project itself sees all of it", async () =
     `/api/v1/operations/${things.operation}`,
     `/api/v1/jobs/${things.jobId}`,
     `/api/v1/job-runs/${things.run}`,
+    `/api/v1/webhooks/${things.webhook}/deliveries/${things.delivery}`,
     `/api/v1/project/default/jobs/${things.job}/tasks`,
   ];
   for (const path of paths) expect((await gatehouse.call("GET", path, { token })).status, path).toBe(200);

@@ -1,6 +1,6 @@
 /** Names of JSON fields whose values are secrets, in requests and in answers. */
 const SECRET_FIELDS =
-  /^(client_?secret|apiKey|access_token|password|(current|new)_password|csrfToken|token|bootstrap_token)$/i;
+  /^(client_?secret|(webhook_)?secret|apiKey|access_token|password|(current|new)_password|csrfToken|token|bootstrap_token)$/i;
 /** Shorter ones stand in texts by chance. */
 const SHORTEST = 12;
 /** What stands for a secret in answers is none. */

@@ -51,7 +51,7 @@ describe("a ring of master keys", () => {
 
 describe("the change of the master key", () => {
   const apiKey = "gh_the-key-of-the-test";
-  const rows = { connection: newId(), operation: newId(), apiKey: newId() };
+  const rows = { connection: newId(), operation: newId(), apiKey: newId(), webhookSecret: newId() };
 
   beforeAll(async () => {
     const { organizationId, projectId } = fleet;
@@ -67,6 +67,23 @@ describe("the change of the master key", () => {
         ...{ id: rows.operation, organizationId, operationType: "connection.check", timeoutSeconds: 10 },
         ...{ resourceType: "connection", resourceId: rows.connection, createdBy: {} },
         payloadSecrets: oldKey.encrypt("operation-payloads", rows.operation, "payload"),
+      },
+    });
+    await fleet.prisma.webhook.create({
+      data: {
+        ...{
+          id: newId(),
+          organizationId,
+          url: "https://hooks.example.com/",
+          events: ["*"],
+          createdBy: "a test",
+        },
+        secrets: {
+          create: {
+            ...{ id: rows.webhookSecret, keyId: oldKey.id },
+            sealed: oldKey.encrypt("webhook-secrets", rows.webhookSecret, "a webhook's key"),
+          },
+        },
       },
     });
     await fleet.prisma.apiKey.create({
@@ -86,7 +103,7 @@ describe("the change of the master key", () => {
     // Everything is under the old key; the process has both.
     const during = await fleet.open({ masterKey: ring });
     await expectAll(during, token);
-    expect(await rewrap(db, ring, () => {})).toEqual({ done: 3, left: 0 });
+    expect(await rewrap(db, ring, () => {})).toEqual({ done: 4, left: 0 });
     await expectAll(during, token);
     await during.close();
 
@@ -104,6 +121,11 @@ describe("the change of the master key", () => {
     const { secrets } = await fleet.prisma.connection.findUniqueOrThrow({ where: { id: rows.connection } });
     const opened = newKey.decrypt("connection-secrets", rows.connection, secrets ?? new Uint8Array());
     expect(opened.toString()).toBe('{"password":"p"}');
+    const { sealed } = await fleet.prisma.webhookSecret.findUniqueOrThrow({
+      where: { id: rows.webhookSecret },
+    });
+    const key = newKey.decrypt("webhook-secrets", rows.webhookSecret, sealed);
+    expect(key.toString()).toBe("a webhook's key");
     await after.close();
   });
 

@@ -91,6 +91,12 @@ export class Projects {
       await tx.apiClientProject.deleteMany(link);
       await tx.apiKeyProject.deleteMany(link);
       await tx.userProject.deleteMany(link);
+      // Nothing happens in it any more that they could tell of.
+      await tx.webhookSecret.deleteMany({ where: { webhook: { projectId: project.id } } });
+      await tx.webhook.updateMany({
+        where: { projectId: project.id, deletedAt: null },
+        data: { deletedAt: new Date() },
+      });
       await tx.project.update({
         where: { id: project.id },
         // No slug can look like this one, so the old one can be had again.

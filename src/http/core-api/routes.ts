@@ -13,6 +13,15 @@ import { OrganizationWire, organizationRoutes } from "./organizations.js";
 import { ProjectWire, projectRoutes } from "./projects.js";
 import { ResourceServerWire, resourceServerRoutes } from "./resource-servers.js";
 import { UserWire, userRoutes } from "./users.js";
+import { webhookRoutes } from "./webhooks.js";
+import { webhookDeliveryRoutes } from "./webhooks-deliveries.js";
+import {
+  CreatedWebhookWire,
+  DeliveryDetailsWire,
+  DeliveryWire,
+  WebhookMessageWire,
+  WebhookWire,
+} from "./webhooks-wire.js";
 import { JobWire, LogLineWire, OperationWire, RunWire, StepWire } from "./wire.js";
 
 /** The core API below `/api/v1`. */
@@ -22,6 +31,8 @@ export async function coreApi(app: FastifyInstance, { services }: { services: Se
   for (const schema of [ClientWire, CreatedClientWire, CreatedSecretWire, ResourceServerWire])
     app.addSchema(schema);
   for (const schema of [ProjectWire, OrganizationWire, UserWire]) app.addSchema(schema);
+  for (const schema of [WebhookWire, CreatedWebhookWire, WebhookMessageWire]) app.addSchema(schema);
+  for (const schema of [DeliveryWire, DeliveryDetailsWire]) app.addSchema(schema);
   await app.register(operationRoutes, { services });
   await app.register(operationCommandRoutes, { services });
   await app.register(operationEventRoutes, { services });
@@ -34,4 +45,6 @@ export async function coreApi(app: FastifyInstance, { services }: { services: Se
   await app.register(projectRoutes, { services });
   await app.register(organizationRoutes, { services });
   await app.register(userRoutes, { services });
+  await app.register(webhookRoutes, { services });
+  await app.register(webhookDeliveryRoutes, { services });
 }

@@ -6,6 +6,7 @@ import { connectorRoutes } from "./connectors.js";
 import { envelopeAnswers } from "./envelope.js";
 import { jobRoutes } from "./jobs.js";
 import { jobCancelRoutes } from "./jobs-cancel.js";
+import { settingsRoutes } from "./settings.js";
 import { sourceStreamRoutes } from "./source-streams.js";
 import { taskRoutes } from "./tasks.js";
 import { Failure, JobWire, TaskWire } from "./wire.js";
@@ -23,4 +24,5 @@ export async function projectApi(app: FastifyInstance, { services }: { services:
   await app.register(jobCancelRoutes, { services });
   await app.register(taskRoutes, { services });
   await app.register(checkUniqueRoute, { services });
+  await app.register(settingsRoutes, { services });
 }
