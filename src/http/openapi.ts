@@ -38,6 +38,37 @@ const TAGS = [
   { name: "health", description: "For load balancers." },
 ];
 
+const signedHeader = (name: string, description: string) => ({
+  ...{ name, in: "header" as const, required: true, description },
+  schema: { type: "string" as const },
+});
+
+/** What is sent to webhooks. */
+const WEBHOOKS = {
+  operation: {
+    post: {
+      operationId: "onOperation",
+      summary: "An operation has a new status, or a ping was asked for",
+      description: "Any 2xx within 15 s is success; 410 disables the webhook; all else is tried again.",
+      tags: ["webhooks"],
+      security: [],
+      parameters: [
+        signedHeader("webhook-id", "The event's id: the same with every try."),
+        signedHeader("webhook-timestamp", "Seconds since 1970, of this try."),
+        signedHeader(
+          "webhook-signature",
+          "`v1,` and an HMAC-SHA-256 of `id.timestamp.body`; several with spaces between.",
+        ),
+      ],
+      requestBody: {
+        required: true,
+        content: { "application/json": { schema: { $ref: "#/components/schemas/WebhookMessage" } } },
+      },
+      responses: { "204": { description: "Received." }, "410": { description: "No more of it, please." } },
+    },
+  },
+};
+
 const SPECIAL: Readonly<Record<string, string>> = {
   "production:destructive": "Also delete and overwrite in production projects.",
   "platform:admin": "Also manage organizations.",
@@ -63,6 +94,7 @@ export const openapiPlugin = fp(
         },
         servers: [{ url: "http://localhost:8080", description: "What `npm start` serves." }],
         tags: TAGS,
+        webhooks: WEBHOOKS,
         components: {
           securitySchemes: {
             oauth2: {

@@ -70,10 +70,10 @@ describe.each(await queueBackends())("on $name: when a worker that delivers", (b
 
   test("is killed in mid-delivery, another delivers within 15 s, under the same ids, and nothing is lost", async () => {
     const { receiver, webhook, ids, victim, cut } = await inTheMidst();
-    await victim.end("SIGKILL");
-    const killed = performance.now();
-    receiver.answer(() => ({ status: 200 }));
     await startWorker();
+    receiver.answer(() => ({ status: 200 }));
+    const killed = performance.now();
+    await victim.end("SIGKILL");
     await receiver.until(cut + 1);
     expect(performance.now() - killed).toBeLessThan(PROMISED_MS);
     await allHaveCome(receiver, webhook, ids);
