@@ -69,6 +69,8 @@ export interface Config {
   readonly rotateKeysDays: number;
   readonly logLevel: string;
   readonly workerConcurrency: number;
+  /** Operations that one organization may have running at once, on all workers together. */
+  readonly organizationConcurrency: number;
   /** Regions whose operations a worker does, besides those of no region. */
   readonly regions: readonly string[];
   readonly timing: Timing;
@@ -120,6 +122,7 @@ const SCHEMA = {
     WEBHOOK_RETENTION_DAYS: { type: "integer", minimum: 2, maximum: 3_650, default: 30 },
     ROTATE_KEYS_DAYS: { type: "integer", minimum: 0, maximum: 3_650, default: 90 },
     WORKER_CONCURRENCY: { type: "integer", minimum: 1, maximum: 256, default: 8 },
+    ORGANIZATION_CONCURRENCY: { type: "integer", minimum: 1, maximum: 1_000, default: 50 },
     GATEHOUSE_REGIONS: { type: "string", pattern: REGIONS_PATTERN },
     GATEHOUSE_LEASE_MS: { ...milliseconds, default: 6_000 },
     GATEHOUSE_HEARTBEAT_MS: { ...milliseconds, default: 1_500 },
@@ -144,6 +147,7 @@ const WANTED: Readonly<Record<string, string>> = {
   LOG_LEVEL: "trace, debug, info, warn, error, fatal or silent",
   WORKER_CONCURRENCY: "a number from 1 to 256",
   IMPORT_LIMIT_MIB: "a number of MiB from 1 to 16777216",
+  ORGANIZATION_CONCURRENCY: "a number from 1 to 1000",
   GATEHOUSE_REGIONS: "names of regions (a-z 0-9 -, at most 32 characters) with commas between",
 };
 
@@ -184,6 +188,7 @@ interface Settings {
   readonly WEBHOOK_RETENTION_DAYS: number;
   readonly ROTATE_KEYS_DAYS: number;
   readonly WORKER_CONCURRENCY: number;
+  readonly ORGANIZATION_CONCURRENCY: number;
   readonly GATEHOUSE_REGIONS?: string;
   readonly GATEHOUSE_LEASE_MS: number;
   readonly GATEHOUSE_HEARTBEAT_MS: number;
@@ -293,6 +298,7 @@ function toConfig(settings: Settings, cwd: string, deployments: DeploymentsConfi
     rotateKeysDays: settings.ROTATE_KEYS_DAYS,
     logLevel: settings.LOG_LEVEL,
     workerConcurrency: settings.WORKER_CONCURRENCY,
+    organizationConcurrency: settings.ORGANIZATION_CONCURRENCY,
     regions:
       settings.GATEHOUSE_REGIONS === undefined
         ? Object.freeze(deployments.regions.map(({ name }) => name))

@@ -61,8 +61,9 @@ export async function openRuntime(
       : { kind: "redis", redisUrl: config.redisUrl };
   const signals = await openSignals(config, databaseUrl, db, logger);
   const queue = openQueue(backend, logger);
-  const ledger = new Ledger(db, { observer: observeLedger(metrics, logger), catalog });
-  const dispatcher = new Dispatcher(db, queue, logger, tracer);
+  const concurrency = config.organizationConcurrency;
+  const ledger = new Ledger(db, { observer: observeLedger(metrics, logger), catalog, concurrency });
+  const dispatcher = new Dispatcher(db, queue, logger, { tracer, concurrency });
   const close = async (): Promise<void> => {
     await dispatcher.stop();
     await queue.close();

@@ -12,6 +12,7 @@ import { DELIVERY_POLICY } from "./domain/webhooks/policy.js";
 import { pruneWebhooks } from "./domain/webhooks/retention.js";
 import { IdempotencyKeys } from "./operations/idempotency.js";
 import { pruneOperations } from "./operations/retention.js";
+import { freeLostSlots } from "./operations/slots.js";
 import { FolderBlobs } from "./platform/blobs.js";
 import { newId } from "./platform/ids.js";
 import { gaugeOf } from "./platform/metrics.js";
@@ -103,6 +104,7 @@ export async function startWorker(
   const blobs = new FolderBlobs(config.blobsRoot);
   const often: Chore[] = [
     { name: "idempotency keys", run: () => idempotencyKeys.prune() },
+    { name: "lost slots", run: () => freeLostSlots(runtime.db) },
     { name: "archives", run: () => cleanUpArchives(runtime.db, blobs) },
   ];
   const oftenKeeping = new Housekeeping(often, logger);

@@ -5,9 +5,17 @@ export interface OperationKind {
   /** Claims before it is given up: only workers that died or slept count. */
   readonly maxAttempts: number;
   readonly cancellable: boolean;
-  /** Lower runs earlier: what somebody waits for in a request comes first. */
+  /**
+   * Lower runs earlier: what somebody waits for in a request comes first (below `URGENT`). Between organizations the
+   * difference counts in places: 10 more is as far back as behind ten others of one's own.
+   */
   readonly priority: number;
 }
+
+/** Below this priority somebody waits in a request: it takes none of its organization's slots. */
+export const URGENT = 50;
+/** What schedules start comes behind what clients ask for. */
+export const SCHEDULED_HANDICAP = 10;
 
 const HOUR = 3_600;
 const DAY = 86_400;

@@ -1,34 +1,92 @@
 import type { Logger } from "../platform/logger.js";
 import type { Database } from "../platform/sql.js";
 import type { Span, Tracer } from "../platform/tracing.js";
-import { WHERE_TO } from "./ledger.js";
+import { URGENT } from "./catalog.js";
+import { WHERE_TO } from "./claim.js";
 import type { OperationQueue, QueueItem } from "./queue.js";
+import { DEFAULT_CONCURRENCY, limitOf } from "./slots.js";
 
 /** Sent again after this when nobody has claimed it: the queue was wiped, or the sender died in between. */
 const RESEND_MS = 3_000;
-/**
- * So many of those that wait are in the queue at once, the most urgent ones. Sending again costs the same
- * however many wait behind them.
- */
+/** Lines that one sweep looks at; the next one goes on behind them. */
+const LINES = 500;
+/** Of one region so many are in the queue at once, the first of all lines; where there are many, less of each. */
 const WINDOW = 500;
+/** At ends the next look waits so long, and so many times as long as the last one took. */
+const REFILL_MS = 10;
+const REFILL_PAUSES = 4;
+const MOST_OF_LINE = 50;
+const LEAST_OF_LINE = 2;
 
-const NOBODYS = `status IN ('pending', 'running', 'cancelling')
+/** In a line: nobody works at it, nobody is expected to. */
+const WAITING = "status IN ('pending', 'running') AND leased_by IS NULL";
+/** Few, however many wait: claimed, or to be ended. Those whose lease has run out, or who have none, are due. */
+const ATTENDED = `(status = 'cancelling' OR status = 'running' AND leased_by IS NOT NULL)
              AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())`;
+const UNSENT = "(dispatched_at IS NULL OR dispatched_at < clock_timestamp() - $1 * interval '1 millisecond')";
+const LINE = "organization_id, coalesce(region, '')";
 
+/**
+ * Who waits stands in lines, one per organization and region; each is read from its front, and no further than its
+ * organization has free slots, so what waits behind costs nothing. An operation's place counts those of its
+ * organization before it, at work and waiting: in the order of places all organizations take turns.
+ */
 const DUE = {
   name: "operations_due",
-  text: `WITH head AS (
-           SELECT id AS head_id FROM operations WHERE ${NOBODYS} ORDER BY priority, id LIMIT $2),
+  text: `WITH RECURSIVE lines (line_organization, line_region) AS (
+           (SELECT ${LINE} FROM operations WHERE ${WAITING} AND (${LINE}) > ($2::uuid, $3) ORDER BY ${LINE} LIMIT 1)
+           UNION ALL
+           SELECT following.* FROM lines, LATERAL (
+             SELECT ${LINE} FROM operations WHERE ${WAITING} AND (${LINE}) > (line_organization, line_region)
+             ORDER BY ${LINE} LIMIT 1) AS following),
+         looked AS (SELECT * FROM lines LIMIT ${LINES}),
+         shares AS MATERIALIZED (
+           SELECT *, ${limitOf("line_organization", "$4")} - busy AS free,
+             greatest(${LEAST_OF_LINE}, least(${MOST_OF_LINE}, ${WINDOW} / count(*) OVER ())) AS length FROM looked, LATERAL (
+             SELECT count(*)::int AS busy FROM operation_slots
+             WHERE organization_id = line_organization AND operation_id IS NOT NULL) AS taken),
+         fronts AS (
+           SELECT front_id, CASE WHEN urgent THEN place ELSE 1000 + busy + place + front_priority END AS rank,
+             row_number() OVER (PARTITION BY line_region ORDER BY NOT urgent, busy + place + front_priority) AS number
+           FROM shares, LATERAL (
+             SELECT front.*, front_priority < ${URGENT} AS urgent,
+               row_number() OVER (PARTITION BY front_priority < ${URGENT} ORDER BY front_priority, front_id) AS place
+             FROM (SELECT id AS front_id, priority AS front_priority FROM operations
+                   WHERE ${WAITING} AND organization_id = line_organization AND coalesce(region, '') = line_region
+                   ORDER BY priority, id LIMIT length + greatest(0, least(free, length))) AS front) AS placed
+           WHERE place <= CASE WHEN urgent THEN length ELSE least(free, length) END),
+         found AS (
+           SELECT front_id AS found_id, rank FROM fronts WHERE number <= ${WINDOW}
+           UNION ALL
+           SELECT id, 0 FROM operations WHERE ${ATTENDED}),
          due AS (
-           SELECT id AS due_id FROM operations JOIN head ON id = head_id
-           WHERE ${NOBODYS}
-             AND (dispatched_at IS NULL OR dispatched_at < clock_timestamp() - $1 * interval '1 millisecond')
-           FOR UPDATE OF operations SKIP LOCKED),
+           SELECT id AS due_id FROM operations
+           WHERE id = ANY (ARRAY(SELECT found_id FROM found)) AND (${WAITING} OR ${ATTENDED}) AND ${UNSENT}
+           FOR UPDATE SKIP LOCKED),
          marked AS (
-           UPDATE operations SET dispatched_at = clock_timestamp() FROM due WHERE id = due_id
-           RETURNING id, priority, ${WHERE_TO} AS region, operation_type AS type, traceparent)
-         SELECT * FROM marked ORDER BY priority, id`,
+           UPDATE operations SET dispatched_at = clock_timestamp() WHERE id = ANY (ARRAY(SELECT due_id FROM due))
+           RETURNING id, ${WHERE_TO} AS region, operation_type AS type, traceparent),
+         last AS (
+           SELECT line_organization, line_region
+           FROM (SELECT *, row_number() OVER () AS number FROM looked) AS numbered WHERE number = ${LINES})
+         SELECT id, (rank + 1)::int AS priority, region, type, traceparent, NULL::uuid AS "lastOrganization"
+         FROM marked JOIN found ON id = found_id
+         UNION ALL SELECT NULL, NULL, line_region, NULL, NULL, line_organization FROM last ORDER BY priority, id`,
 };
+
+/** Where a sweep begins: behind this line. */
+interface Line {
+  readonly organization: string;
+  readonly region: string;
+}
+
+/** Before all lines. */
+const START: Line = { organization: "00000000-0000-0000-0000-000000000000", region: "" };
+
+/** Something to send, or the last line of those that were looked at, where there may be more. */
+type Row =
+  | (Due & { readonly lastOrganization: null })
+  | { readonly region: string; readonly lastOrganization: string };
 
 interface Due extends QueueItem {
   readonly type: string;
@@ -44,24 +102,44 @@ function spansOf(tracer: Tracer, due: readonly Due[]): Span[] {
   );
 }
 
+export interface DispatcherOptions {
+  /** Null: nothing is traced. */
+  readonly tracer?: Tracer | null;
+  /** Operations that an organization has running at once where nothing else was said of it. */
+  readonly concurrency?: number;
+}
+
 /**
- * Decides in PostgreSQL what is sent to workers now: everything accepted that nobody works at, pending and
- * left-behind alike. Any process may run it, as often as it likes.
+ * Decides in PostgreSQL what is sent to workers now: of what was accepted as much as each organization may have at
+ * work, and whatever was left behind. Any process may run it, as often as it likes; what is sent is a proposal, the
+ * claim decides.
  */
 export class Dispatcher {
   readonly #db: Database;
   readonly #queue: OperationQueue;
   readonly #logger: Logger;
   readonly #tracer: Tracer | null;
+  readonly #concurrency: number;
+  /** Where there are more lines than one sweep looks at. */
+  #after = START;
   #timer: NodeJS.Timeout | null = null;
   #running: Promise<void> | null = null;
+  #refill: NodeJS.Timeout | null = null;
+  /** What the last look took, in milliseconds. */
+  #tookMs = 0;
   #again = false;
 
-  constructor(db: Database, queue: OperationQueue, logger: Logger, tracer: Tracer | null = null) {
+  constructor(
+    db: Database,
+    queue: OperationQueue,
+    logger: Logger,
+    { tracer = null, concurrency = DEFAULT_CONCURRENCY }: DispatcherOptions = {},
+  ) {
     this.#db = db;
     this.#queue = queue;
     this.#logger = logger;
     this.#tracer = tracer;
+    this.#concurrency = concurrency;
   }
 
   /**
@@ -77,11 +155,26 @@ export class Dispatcher {
     return this.#running;
   }
 
+  /**
+   * Something has ended: sends more before the queue runs empty. However often it is called, most of the time is left
+   * to work.
+   */
+  refill(): void {
+    if (this.#refill !== null || this.#running !== null) return;
+    const pauseMs = Math.max(REFILL_MS, REFILL_PAUSES * this.#tookMs);
+    this.#refill = setTimeout(() => {
+      this.#refill = null;
+      void this.dispatch();
+    }, pauseMs);
+  }
+
   async #untilDone(): Promise<void> {
     try {
       do {
         this.#again = false;
-        const due = await this.#db.rows<Due>(DUE, [RESEND_MS, WINDOW]);
+        const beganAt = performance.now();
+        const due = await this.#take();
+        this.#tookMs = performance.now() - beganAt;
         if (due.length > 0) await this.#send(due);
       } while (this.#again);
     } catch (error) {
@@ -104,6 +197,18 @@ export class Dispatcher {
     }
   }
 
+  /** What is to be sent; it is marked, and whoever dies before sending it is made up for. */
+  async #take(): Promise<Due[]> {
+    const { organization, region } = this.#after;
+    const rows = await this.#db.rows<Row>(DUE, [RESEND_MS, organization, region, this.#concurrency]);
+    this.#after = START;
+    return rows.flatMap((row) => {
+      if (row.lastOrganization === null) return [row];
+      this.#after = { organization: row.lastOrganization, region: row.region };
+      return [];
+    });
+  }
+
   /** Sweeps from time to time, until `stop`. */
   start(everyMs: number): void {
     this.#timer ??= setInterval(() => void this.dispatch(), everyMs);
@@ -111,7 +216,9 @@ export class Dispatcher {
 
   async stop(): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer);
+    if (this.#refill !== null) clearTimeout(this.#refill);
     this.#timer = null;
+    this.#refill = null;
     await this.#running;
   }
 }

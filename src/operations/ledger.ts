@@ -1,7 +1,9 @@
 import { conflict } from "../platform/errors.js";
 import { newId } from "../platform/ids.js";
 import { type Database, type Sql, toJsonb } from "../platform/sql.js";
-import { CATALOG, type OperationKind, type OperationType } from "./catalog.js";
+import { CATALOG, type OperationKind, type OperationType, SCHEDULED_HANDICAP } from "./catalog.js";
+import { claim } from "./claim.js";
+import { COLUMNS } from "./columns.js";
 import type { LedgerObserver } from "./observer.js";
 import type {
   ClaimedOperation,
@@ -13,20 +15,7 @@ import type {
   Outcome,
   Progress,
 } from "./operation.js";
-
-/** An operation's columns, under the names that `Operation` gives them. */
-export const COLUMNS = `id, organization_id AS "organizationId", project_id AS "projectId", operation_type AS "operationType",
-  resource_type AS "resourceType", resource_id AS "resourceId", status, attempt, revision, progress, steps, result, error,
-  created_by AS "createdBy", next_operation_id AS "nextOperationId", created_at AS "createdAt",
-  started_at AS "startedAt", finished_at AS "finishedAt"`;
-
-const CLAIMED_COLUMNS = `${COLUMNS}, region, payload, payload_secrets AS "payloadSecrets", max_attempts AS "maxAttempts",
-  timeout_seconds AS "timeoutSeconds", request_id AS "requestId", traceparent`;
-
-const UNFINISHED = `status IN ('pending', 'running', 'cancelling')`;
-
-/** The attempt's own row, as long as it was not given back, no other attempt has taken over and it has not ended. */
-const MINE = `id = $1 AND attempt = $2 AND status IN ('running', 'cancelling') AND leased_by IS NOT NULL`;
+import { DEFAULT_CONCURRENCY, HAND_OVER, MINE, RESEND, release } from "./slots.js";
 
 const INSERT = {
   name: "operation_insert",
@@ -41,23 +30,6 @@ const LOCK = {
   text: `INSERT INTO operation_locks (resource_type, resource_id, operation_id)
          SELECT * FROM unnest($1::text[], $2::uuid[]) AS wanted(type, id), (VALUES ($3::uuid)) AS mine(operation)
          ORDER BY 1, 2 ON CONFLICT DO NOTHING`,
-};
-
-/**
- * Where an operation can be done: null is anywhere. One that is cancelled before anybody began has nothing to undo
- * in its region, so it ends even where no worker serves that.
- */
-export const WHERE_TO = "(CASE WHEN status = 'cancelling' AND attempt = 0 THEN NULL ELSE region END)";
-
-const CLAIM = {
-  name: "operation_claim",
-  text: `UPDATE operations
-         SET status = CASE WHEN status = 'pending' THEN 'running'::operation_status ELSE status END,
-             attempt = attempt + 1, revision = revision + 1, leased_by = $2, started_at = coalesce(started_at, clock_timestamp()),
-             lease_expires_at = clock_timestamp() + $3 * interval '1 millisecond'
-         WHERE id = $1 AND ${UNFINISHED} AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
-           AND (${WHERE_TO} IS NULL OR region = ANY ($4::text[]))
-         RETURNING ${CLAIMED_COLUMNS}`,
 };
 
 const RENEW = {
@@ -84,15 +56,6 @@ const FINISH = {
              progress = CASE WHEN $3 = 'succeeded' THEN progress || '{"percent": 100, "message": "done"}' ELSE progress END
          WHERE ${MINE}
          RETURNING operation_type AS "operationType", extract(epoch FROM finished_at - started_at)::float8 AS seconds`,
-};
-
-const UNLOCK = { name: "operation_unlock", text: "DELETE FROM operation_locks WHERE operation_id = $1" };
-
-const HAND_OVER = {
-  name: "operation_hand_over",
-  text: `UPDATE operations SET leased_by = NULL, dispatched_at = NULL,
-           lease_expires_at = CASE WHEN $3 > 0 THEN clock_timestamp() + $3 * interval '1 millisecond' END
-         WHERE ${MINE}`,
 };
 
 const READ = {
@@ -131,12 +94,16 @@ export interface OperationRequest {
   /** The workers of this region do it; absent: any worker. */
   readonly region?: string;
   readonly origin: OperationOrigin;
+  /** A schedule asks, not somebody who waits: what clients ask for comes first. */
+  readonly scheduled?: boolean;
 }
 
 export interface LedgerOptions {
   readonly observer?: LedgerObserver;
   /** What can be asked for; default: the product's. */
   readonly catalog?: Readonly<Record<OperationType, OperationKind>>;
+  /** Operations that an organization has running at once where nothing else was said of it. */
+  readonly concurrency?: number;
 }
 
 /** Thrown where this attempt is no longer the operation's: stop, and change nothing more. */
@@ -171,11 +138,16 @@ export class Ledger {
   readonly #db: Database;
   readonly #observer: LedgerObserver | undefined;
   readonly #catalog: Readonly<Record<OperationType, OperationKind>>;
+  readonly #concurrency: number;
 
-  constructor(db: Database, { observer, catalog = CATALOG }: LedgerOptions = {}) {
+  constructor(
+    db: Database,
+    { observer, catalog = CATALOG, concurrency = DEFAULT_CONCURRENCY }: LedgerOptions = {},
+  ) {
     this.#db = db;
     this.#observer = observer;
     this.#catalog = catalog;
+    this.#concurrency = concurrency;
   }
 
   /**
@@ -194,7 +166,7 @@ export class Ledger {
       request.resource.id,
       toJsonb(request.payload),
       request.payloadSecrets ?? null,
-      kind.priority,
+      kind.priority + (request.scheduled === true ? SCHEDULED_HANDICAP : 0),
       kind.maxAttempts,
       kind.timeoutSeconds,
       toJsonb(request.createdBy),
@@ -227,7 +199,8 @@ export class Ledger {
   }
 
   /**
-   * Takes an operation that nobody works at; null where it is done, gone, somebody's, or of another region.
+   * Takes an operation that nobody works at; null where it is done, gone, somebody's, or of another region, or its
+   * organization has as many at work as it may.
    * @param regions that the worker serves
    */
   async claim(
@@ -236,9 +209,9 @@ export class Ledger {
     leaseMs: number,
     regions: readonly string[] = [],
   ): Promise<ClaimedOperation | null> {
-    const [operation] = await this.#db.rows<ClaimedOperation>(CLAIM, [id, workerId, leaseMs, regions]);
-    if (operation !== undefined) this.#observer?.claimed(operation);
-    return operation ?? null;
+    const operation = await claim(this.#db, { id, workerId, leaseMs, regions }, this.#concurrency);
+    if (operation !== null) this.#observer?.claimed(operation);
+    return operation;
   }
 
   /** Extends the lease. Throws LeaseLostError where another attempt has taken over. */
@@ -267,31 +240,39 @@ export class Ledger {
     });
   }
 
-  /** Ends an operation and frees its locks, together with what else `settle` has to write. */
+  /**
+   * Ends an operation and frees its locks, together with what else `settle` has to write. True where another operation
+   * of its organization may have waited for this end.
+   */
   async finish(
     id: string,
     attempt: number,
     outcome: Outcome,
     settle: (tx: Sql) => Promise<void>,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const result = outcome.status === "succeeded" ? toJsonb(outcome.result ?? null) : null;
     const error = outcome.status === "failed" ? toJsonb(outcome.error) : null;
-    await this.#db.transaction(async (tx) => {
+    return this.#db.transaction(async (tx) => {
       const [finished] = await tx.rows<{ operationType: string; seconds: number }>(FINISH, [
         ...[id, attempt, outcome.status, result, error],
       ]);
       if (finished === undefined) throw new LeaseLostError();
       await settle(tx);
-      await tx.run(UNLOCK, [id]);
       tx.afterCommit(() =>
         this.#observer?.finished(finished.operationType, outcome.status, finished.seconds),
       );
+      return release(tx, id);
     });
   }
 
   /** Gives an operation back, to be claimed by any worker `pauseMs` from now; changes nothing where it was taken over. */
   async handOver(id: string, attempt: number, pauseMs = 0): Promise<void> {
     await this.#db.run(HAND_OVER, [id, attempt, pauseMs]);
+  }
+
+  /** Lets operations that were handed over be sent again: no queue holds their ids any more. */
+  async resend(ids: readonly string[]): Promise<void> {
+    await this.#db.run(RESEND, [ids]);
   }
 
   /** One operation, where the caller may see it. */

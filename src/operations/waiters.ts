@@ -1,7 +1,7 @@
 import type { Signals } from "../platform/signals.js";
 import type { Database } from "../platform/sql.js";
 import { onChange } from "./changes.js";
-import { COLUMNS } from "./ledger.js";
+import { COLUMNS } from "./columns.js";
 import { isDone, type Operation } from "./operation.js";
 
 /** Lost signals are made up for by one query over everything that is waited for. */

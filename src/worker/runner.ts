@@ -1,5 +1,6 @@
 import type { Timing } from "../config.js";
 import { announce, onChange } from "../operations/changes.js";
+import type { Dispatcher } from "../operations/dispatcher.js";
 import { LeaseLostError, type Ledger } from "../operations/ledger.js";
 import type { ClaimedOperation, Outcome } from "../operations/operation.js";
 import type { OperationQueue } from "../operations/queue.js";
@@ -13,6 +14,8 @@ import { Interruption, OperationFailure, type OperationHandler, problem } from "
 export interface RunnerDeps {
   readonly ledger: Ledger;
   readonly queue: OperationQueue;
+  /** Asked to send more where an end makes room, and what is handed over. */
+  readonly dispatcher: Pick<Dispatcher, "dispatch" | "refill">;
   readonly signals: Signals;
   readonly handlers: readonly OperationHandler[];
   readonly timing: Timing;
@@ -38,6 +41,8 @@ export class Runner {
   readonly #attempts = new Set<Attempt>();
   readonly #unsubscribe: () => void;
   #stopConsuming: (() => Promise<void>) | null = null;
+  /** Operations whose ids the queue still holds as being worked at here. */
+  readonly #handedOver = new Set<string>();
 
   constructor(deps: RunnerDeps) {
     this.#deps = deps;
@@ -66,6 +71,19 @@ export class Runner {
     await stopped;
     clearTimeout(timer);
     this.#unsubscribe();
+    await this.#sendHandedOver();
+  }
+
+  /** Now that the queue has let go of them they can be sent; where that fails, a sweep does it some seconds later. */
+  async #sendHandedOver(): Promise<void> {
+    const { ledger, dispatcher, logger } = this.#deps;
+    if (this.#handedOver.size === 0) return;
+    try {
+      await ledger.resend([...this.#handedOver]);
+      await dispatcher.dispatch();
+    } catch (error) {
+      logger.warn({ err: error }, "what was handed over could not be sent at once");
+    }
   }
 
   /** The signal is a hint: the flag in the database counts. */
@@ -100,8 +118,7 @@ export class Runner {
       const ending = await this.#run(attempt, handler);
       // A database that says nothing would keep an attempt that is over from being delivered elsewhere.
       if (ending.status !== "lost") await attempt.flushProgress();
-      if (ending.status === "given-back")
-        await ledger.handOver(operation.id, operation.attempt, ending.pauseMs);
+      if (ending.status === "given-back") await this.#giveBack(operation, ending.pauseMs);
       else if (ending.status !== "lost") await this.#finish(operation, handler, ending);
       status = ending.status;
     } catch (error) {
@@ -133,10 +150,18 @@ export class Runner {
     handler: OperationHandler | undefined,
     outcome: Outcome,
   ): Promise<void> {
-    await this.#deps.ledger.finish(operation.id, operation.attempt, outcome, async (tx) => {
+    const { ledger, dispatcher, signals } = this.#deps;
+    const makesRoom = await ledger.finish(operation.id, operation.attempt, outcome, async (tx) => {
       await handler?.settle?.(tx, operation, outcome);
     });
-    await announce(this.#deps.signals, operation.id, "ended");
+    if (makesRoom) void dispatcher.dispatch();
+    else dispatcher.refill();
+    await announce(signals, operation.id, "ended");
+  }
+
+  async #giveBack({ id, attempt }: ClaimedOperation, pauseMs: number): Promise<void> {
+    await this.#deps.ledger.handOver(id, attempt, pauseMs);
+    if (pauseMs === 0) this.#handedOver.add(id);
   }
 
   async #run(attempt: Attempt, handler: OperationHandler | undefined): Promise<Ending> {

@@ -85,10 +85,11 @@ export async function openDeployments(): Promise<DeploymentBench> {
       if (claimed === null) throw new Error("nobody else works here");
       return claimed;
     },
-    end: (operation, outcome) =>
-      ledger.finish(operation.id, operation.attempt, outcome, (tx) =>
+    async end(operation, outcome) {
+      await ledger.finish(operation.id, operation.attempt, outcome, (tx) =>
         endCommand(tx, deps, operation, outcome),
-      ),
+      );
+    },
   };
 }
 

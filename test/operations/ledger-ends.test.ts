@@ -79,11 +79,14 @@ describe("handing over", () => {
     const step = { name: "copy", status: "succeeded", startedAt: "", finishedAt: "", message: null } as const;
     await bench.ledger.recordSteps(id, 1, [step]);
     await bench.ledger.handOver(id, 1);
+    // Not sent before the queue has let go of it.
     expect(await bench.row(id)).toMatchObject({
       lease_expires_at: null,
       leased_by: null,
-      dispatched_at: null,
+      dispatched_at: expect.any(Date),
     });
+    await bench.ledger.resend([id]);
+    expect(await bench.row(id)).toMatchObject({ dispatched_at: null });
     expect(await bench.ledger.claim(id, "second", LEASE_MS)).toMatchObject({ attempt: 2, steps: [step] });
   });
 

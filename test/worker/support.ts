@@ -50,7 +50,7 @@ export async function openWorkerBench(): Promise<WorkerBench> {
     ...{ signals, dispatcher, log, stopAll },
     async start(handlers, { timing, ledger = bench.ledger } = {}) {
       const runner = new Runner({
-        ...{ ledger, queue, signals, handlers, logger },
+        ...{ ledger, queue, dispatcher, signals, handlers, logger },
         timing: { ...TIMING, ...timing },
         concurrency: 4,
         regions: [],

@@ -15,7 +15,15 @@ export interface OrganizationView {
   readonly name: string;
   /** From when on nobody of it gets in. */
   readonly disabledAt: Date | null;
+  /** Operations that it has running at once; null: as many as the installation says. */
+  readonly concurrency: number | null;
   readonly createdAt: Date;
+}
+
+/** What is absent stays. */
+export interface OrganizationChange {
+  readonly name?: string | undefined;
+  readonly concurrency?: number | null | undefined;
 }
 
 export interface OrganizationInput {
@@ -81,11 +89,16 @@ export class Organizations {
     });
   }
 
-  async rename(principal: Principal, id: string, name: string): Promise<OrganizationView> {
+  async change(principal: Principal, id: string, change: OrganizationChange): Promise<OrganizationView> {
     return this.#deps.prisma.$transaction(async (tx) => {
       const before = await lock(tx, id);
-      const organization = await tx.organization.update({ where: { id: before.id }, data: { name } });
-      await record(tx, principal, "organization.rename", organization, { before: before.name });
+      const { name = before.name, concurrency = before.concurrency } = change;
+      const organization = await tx.organization.update({
+        where: { id: before.id },
+        data: { name, concurrency },
+      });
+      const details = { before: { name: before.name, concurrency: before.concurrency }, concurrency };
+      await record(tx, principal, "organization.change", organization, details);
       return organization;
     });
   }

@@ -73,6 +73,7 @@ export async function acceptRun(
     resource: { type: "run", id: runId },
     locks: [{ type: RUN_LOCK, id: job.id }],
     payload: { jobId: job.id, runId },
+    scheduled: trigger === "schedule",
     createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
     origin: principal.origin,
   });

@@ -19,9 +19,13 @@ const CreateBody = Type.Object(
   },
 );
 
-const RenameBody = Type.Object(
-  { name: Name },
-  { additionalProperties: false, examples: [{ name: "Example plc" }] },
+const Concurrency = Type.Union([Type.Integer({ minimum: 1, maximum: 1_000 }), Type.Null()], {
+  description: "Operations that it has running at once; null: as many as `ORGANIZATION_CONCURRENCY` says.",
+});
+
+const ChangeBody = Type.Object(
+  { name: Type.Optional(Name), concurrency: Type.Optional(Concurrency) },
+  { additionalProperties: false, minProperties: 1, examples: [{ name: "Example plc", concurrency: 100 }] },
 );
 
 export const OrganizationWire = Type.Object(
@@ -30,6 +34,7 @@ export const OrganizationWire = Type.Object(
     name: Type.String(),
     disabled: Type.Boolean(),
     disabledAt: NullableTimestamp,
+    concurrency: Concurrency,
     createdAt: Timestamp,
   },
   {
@@ -40,6 +45,7 @@ export const OrganizationWire = Type.Object(
         name: "Example Ltd",
         disabled: false,
         disabledAt: null,
+        concurrency: null,
         createdAt: "2026-11-22T10:00:00.000Z",
       },
     ],
@@ -59,10 +65,17 @@ const CreatedWire = Type.Object({
   ),
 });
 
-function toWire({ id, name, disabledAt, createdAt }: OrganizationView): Static<typeof OrganizationWire> {
+function toWire({
+  id,
+  name,
+  disabledAt,
+  concurrency,
+  createdAt,
+}: OrganizationView): Static<typeof OrganizationWire> {
   return {
     id,
     name,
+    concurrency,
     disabled: disabledAt !== null,
     disabledAt: disabledAt?.toISOString() ?? null,
     createdAt: createdAt.toISOString(),
@@ -152,16 +165,16 @@ export const organizationRoutes: FastifyPluginAsyncTypebox<{ services: Services 
     {
       config,
       schema: {
-        operationId: "renameOrganization",
-        summary: "Rename an organization",
+        operationId: "changeOrganization",
+        summary: "Rename an organization, or change how much of it runs at once",
+        description: "A smaller `concurrency` ends nothing that runs: less begins until it holds.",
         tags,
         params: Params,
-        body: RenameBody,
+        body: ChangeBody,
         response: { 200: ref(OrganizationWire), ...problems() },
       },
     },
-    async ({ principal, params, body }) =>
-      toWire(await organizations.rename(principal, params.id, body.name)),
+    async ({ principal, params, body }) => toWire(await organizations.change(principal, params.id, body)),
   );
 
   for (const action of ["disable", "enable"] as const) {

@@ -281,6 +281,22 @@ describe("organizations", () => {
     );
   });
 
+  test("are given as much at once as who runs the platform says, or what the installation says", async () => {
+    const { id } = await make({ name: "wide" });
+    const url = `/api/v1/organizations/${id}`;
+    expect((await admin("GET", url)).body).toMatchObject({ concurrency: null });
+    const changed = await admin("PATCH", url, { concurrency: 200 });
+    expect(changed.body).toMatchObject({ name: "wide", concurrency: 200 });
+    expect((await admin("PATCH", url, { name: "wider" })).body).toMatchObject({ concurrency: 200 });
+    expect((await admin("PATCH", url, { concurrency: null })).body).toMatchObject({
+      name: "wider",
+      concurrency: null,
+    });
+    for (const concurrency of [0, 1_001, 1.5, "many"]) {
+      statusOf(await admin("PATCH", url, { concurrency }), 400);
+    }
+  });
+
   test("refuse what is no field, and no name", async () => {
     for (const body of [{}, { name: "" }, { name: "x", id: "y" }, { name: "x", project: {} }]) {
       statusOf(await admin("POST", "/api/v1/organizations", body), 400);
