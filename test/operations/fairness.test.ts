@@ -224,7 +224,7 @@ describe("what is sent", () => {
         return [];
       },
     };
-    await new Dispatcher(spy as unknown as Database, queue, silent, LIMIT).dispatch();
+    await new Dispatcher(spy as unknown as Database, queue, silent, { concurrency: LIMIT }).dispatch();
     const [due] = statements;
     const pages = async (): Promise<number> => {
       await bench.database.query("ANALYZE operations");

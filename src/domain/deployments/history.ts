@@ -1,5 +1,5 @@
 import { type Principal, projectFilter } from "../../auth/principal.js";
-import { COLUMNS } from "../../operations/ledger.js";
+import { COLUMNS } from "../../operations/columns.js";
 import type { Operation } from "../../operations/operation.js";
 import { notFound } from "../../platform/errors.js";
 import type { Database } from "../../platform/sql.js";
