@@ -62,6 +62,7 @@ export async function describeRoutes(): Promise<string> {
     version: VERSION,
     ...{ logger, metrics, tracer: null },
     corsOrigins: config.corsOrigins,
+    trustProxy: [],
     services: buildServices(runtime, waiters, access),
     access,
     limits: limitsOf(config),

@@ -11,6 +11,7 @@ import { TokenCounts } from "./auth/token-counts.js";
 import { createTokenEndpoint, type TokenEndpoint } from "./auth/token-endpoint.js";
 import { UsedProofs } from "./auth/used-proofs.js";
 import { createUserRecords, type UserRecords } from "./auth/users.js";
+import { secretUses as openSecretUses } from "./auth/uses.js";
 import { TokenVerifier } from "./auth/verifier.js";
 import { AuditBuffer } from "./domain/audit/buffer.js";
 import { type Clock, systemClock } from "./platform/clock.js";
@@ -76,8 +77,20 @@ export function assembleAccess(deps: AccessDeps, keys: SigningKeys, clock: Clock
   const verifier = new TokenVerifier({ publicUrl, keys, resourceServers, clock });
   const usedProofs = new UsedProofs(db, logger);
   const proofs = new Proofs({ publicUrl, used: usedProofs, clock });
+  const secretUses = openSecretUses(db, logger);
   const tokens = createTokenEndpoint({
-    ...{ publicUrl, keys, records, resourceServers, masterKey, clock, logger, usedProofs, proofs },
+    ...{
+      publicUrl,
+      keys,
+      records,
+      resourceServers,
+      masterKey,
+      clock,
+      logger,
+      usedProofs,
+      proofs,
+      secretUses,
+    },
     rekeying: new Rekeying(db, masterKey, logger),
   });
   const tokenCounts = new TokenCounts(db, logger);
@@ -93,9 +106,10 @@ export function assembleAccess(deps: AccessDeps, keys: SigningKeys, clock: Clock
     records.close();
     users.close();
     denylist.close();
-    apiKeys.close();
     resourceServers.close();
     usedProofs.close();
+    await apiKeys.close();
+    await secretUses.close();
     await tokenCounts.close();
     await audit.close();
     await counters.close();

@@ -10,6 +10,7 @@ import { ClientSecrets } from "./domain/access/client-secrets.js";
 import { Clients } from "./domain/access/clients.js";
 import { Organizations } from "./domain/access/organizations.js";
 import { RegisteredResourceServers } from "./domain/access/resource-servers.js";
+import { IssuedTokens } from "./domain/access/token-counts.js";
 import { Users } from "./domain/access/users.js";
 import { AuditEvents } from "./domain/audit/events.js";
 import { Connections } from "./domain/connections/connections.js";
@@ -79,6 +80,7 @@ export function buildServices(
     users: new Users(holders),
     clients: new Clients(holders),
     clientSecrets: new ClientSecrets(holders),
+    issuedTokens: new IssuedTokens(prisma),
     resourceServers: new RegisteredResourceServers(prisma, config.publicUrl),
     apiKeys: new ApiKeys(holders),
     webhooks,
@@ -103,6 +105,7 @@ export async function startApi(runtime: Runtime): Promise<ApiProcess> {
     version: VERSION,
     ...{ logger, metrics, tracer },
     corsOrigins: config.corsOrigins,
+    trustProxy: config.trustProxy,
     services: buildServices(runtime, waiters, access),
     access,
     limits: limitsOf(config),

@@ -24,7 +24,7 @@ import { openapiPlugin } from "./http/openapi.js";
 import { projectDialect } from "./http/project-api/dialect.js";
 import { peopleApi } from "./http/project-api/people.js";
 import { projectApi } from "./http/project-api/routes.js";
-import { type RatePolicy, rateLimitPlugin } from "./http/rate-limit.js";
+import { type RatePolicy, RequestLimit } from "./http/rate-limit.js";
 import { Problem } from "./http/schemas/common.js";
 import type { Services } from "./http/services.js";
 import { sessionAuthenticator, sessionPlugin } from "./http/session-auth.js";
@@ -52,6 +52,8 @@ export interface AppDeps {
   readonly metrics: Metrics;
   readonly tracer: Tracer | null;
   readonly corsOrigins: readonly string[];
+  /** As in `Config`; empty: whoever connects is where a request comes from, whatever it says. */
+  readonly trustProxy: readonly string[];
   readonly services: Services;
   readonly access: Access;
   readonly limits: Limits;
@@ -71,6 +73,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     bodyLimit: BODY_LIMIT,
     // `bodyTimePlugin` has a limit per route.
     requestTimeout: 0,
+    trustProxy: deps.trustProxy.length === 0 ? false : deps.trustProxy.map(toProxyName),
     // `accessLogPlugin` writes one line per request, without the query.
     logController: new LogController({ disableRequestLogging: true }),
     return503OnClosing: true,
@@ -115,15 +118,15 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   const { access, limits, services } = deps;
   await app.register(sessionPlugin);
   const callers = guardOptions(access, limits, sessionsOf(services, access));
-  await app.register(guardPlugin, callers);
+  const limit = new RequestLimit({
+    ...access,
+    policy: limits.requestsPerPrincipal,
+    counters: access.localCounters,
+  });
+  await app.register(guardPlugin, { ...callers, limit });
   await app.register(eventsPlugin, callers);
   await app.register(accessLogPlugin);
   await app.register(metricsPlugin, { metrics: deps.metrics });
-  await app.register(rateLimitPlugin, {
-    requests: limits.requestsPerPrincipal,
-    local: access.localCounters,
-    clock: access.clock,
-  });
   await app.register(idempotencyPlugin, services.idempotency);
   await app.register(oauthPlugin, { ...access, limits, people: services.people });
   await app.register(metadataPlugin, access);
@@ -134,6 +137,11 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   await app.register(topicsApi, { prefix: "/api/v1", services });
   await app.register(deploymentsApi, { services });
   return app;
+}
+
+/** @fastify/proxy-addr has another word for the private networks. */
+function toProxyName(proxy: string): string {
+  return proxy === "private" ? "uniquelocal" : proxy;
 }
 
 /** What the guard asks of the rest. */

@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { isAbsolute, resolve } from "node:path";
 import { Ajv } from "ajv";
 import { type DeploymentsConfig, toDeploymentsConfig } from "./config/deployments.js";
@@ -40,6 +41,8 @@ export interface Config {
   /** Of an OTLP collector over http; null: nothing is traced. */
   readonly otlpEndpoint: string | null;
   readonly corsOrigins: readonly string[];
+  /** Proxies whose `X-Forwarded-For` says where requests come from: addresses, CIDR, `loopback`, `private`. */
+  readonly trustProxy: readonly string[];
   /** Whether people other than the first may sign up by themselves. */
   readonly allowSignUp: boolean;
   /** SameSite of the session cookie. */
@@ -104,6 +107,7 @@ const SCHEMA = {
     METRICS_HOST: { ...nonEmpty, default: "127.0.0.1" },
     OTEL_EXPORTER_OTLP_ENDPOINT: { type: "string", pattern: "^https?://[^\\s/]+(/[^\\s]*)?$" },
     CORS_ORIGINS: { type: "string", default: "http://localhost:8000" },
+    TRUST_PROXY: { type: "string", default: "" },
     ALLOW_SIGNUP: { type: "boolean", default: false },
     SESSION_SAMESITE: { enum: ["lax", "strict", "none"], default: "lax" },
     SESSION_LIFETIME_HOURS: { ...hours, default: 14 * 24 },
@@ -170,6 +174,7 @@ interface Settings {
   readonly METRICS_HOST: string;
   readonly OTEL_EXPORTER_OTLP_ENDPOINT?: string;
   readonly CORS_ORIGINS: string;
+  readonly TRUST_PROXY: string;
   readonly ALLOW_SIGNUP: boolean;
   readonly SESSION_SAMESITE: Config["sessionSameSite"];
   readonly SESSION_LIFETIME_HOURS: number;
@@ -229,6 +234,12 @@ export function loadConfig(env: Env, cwd: string): Config {
   if ((settings.BOOTSTRAP_CLIENT_ID === undefined) !== (settings.BOOTSTRAP_CLIENT_SECRET === undefined)) {
     faults.push("BOOTSTRAP_CLIENT_ID and BOOTSTRAP_CLIENT_SECRET must be set together");
   }
+  const strange = list(settings.TRUST_PROXY).filter((proxy) => !isProxy(proxy));
+  if (strange.length > 0) {
+    faults.push(
+      `TRUST_PROXY must be loopback, private, addresses or networks (10.0.0.0/8): ${strange.join(", ")}`,
+    );
+  }
   if (settings.SESSION_SAMESITE === "none" && !settings.PUBLIC_URL?.startsWith("https:")) {
     faults.push("SESSION_SAMESITE none needs a PUBLIC_URL with https: browsers drop such cookies elsewhere");
   }
@@ -276,6 +287,7 @@ function toConfig(settings: Settings, cwd: string, deployments: DeploymentsConfi
     metricsHost: settings.METRICS_HOST,
     otlpEndpoint: settings.OTEL_EXPORTER_OTLP_ENDPOINT ?? null,
     corsOrigins: list(settings.CORS_ORIGINS),
+    trustProxy: list(settings.TRUST_PROXY),
     allowSignUp: settings.ALLOW_SIGNUP,
     sessionSameSite: settings.SESSION_SAMESITE,
     sessionLifetimeMs: settings.SESSION_LIFETIME_HOURS * HOUR_MS,
@@ -309,6 +321,17 @@ function toConfig(settings: Settings, cwd: string, deployments: DeploymentsConfi
       sweepMs: settings.GATEHOUSE_SWEEP_MS,
     }),
   });
+}
+
+/** Everybody (0.0.0.0/0) is none: then anybody could choose the address that limits and the audit log go by. */
+function isProxy(text: string): boolean {
+  if (text === "loopback" || text === "private") return true;
+  const [address = "", prefix, ...more] = text.split("/");
+  const version = isIP(address);
+  if (version === 0 || more.length > 0) return false;
+  if (prefix === undefined) return true;
+  const bits = Number(prefix);
+  return /^\d{1,3}$/.test(prefix) && bits >= 1 && bits <= (version === 6 ? 128 : 32);
 }
 
 function list(text: string): readonly string[] {

@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import { createOutboundPolicy } from "./connectors/outbound.js";
 import { buildConnectors, catalogOf } from "./connectors/registry.js";
 import { buildDeployments } from "./deployments.js";
+import { IssuedTokens } from "./domain/access/token-counts.js";
 import { AuditEvents } from "./domain/audit/events.js";
 import { Connections } from "./domain/connections/connections.js";
 import { cleanUpArchives } from "./domain/deployments/cleanup.js";
@@ -92,11 +93,13 @@ export async function startWorker(
   const deliverer = buildDeliverer(runtime, workerId);
   deliverer.start();
   const auditEvents = new AuditEvents(prisma);
+  const issuedTokens = new IssuedTokens(prisma);
   const chores: Chore[] = [
     { name: "operations", run: () => pruneOperations(runtime.db, config.operationRetentionDays) },
     { name: "runs", run: () => pruneRuns(runtime.db, config.runRetentionDays) },
     { name: "audit events", run: () => auditEvents.prune(config.auditRetentionDays) },
     { name: "webhook deliveries", run: () => pruneWebhooks(runtime.db, config.webhookRetentionDays) },
+    { name: "token counts", run: () => issuedTokens.prune(config.auditRetentionDays) },
   ];
   const housekeeping = new Housekeeping(chores, logger);
   housekeeping.start(HOUR_MS);

@@ -43,6 +43,7 @@ const app = await buildApp({
   version: VERSION,
   ...{ logger, metrics: runtime.metrics, tracer: null },
   corsOrigins: config.corsOrigins,
+  trustProxy: [],
   services: buildServices(runtime, new Waiters(db, signals), access),
   access,
   limits: limitsOf(config),

@@ -7,6 +7,7 @@ import type { Identity } from "./principal.js";
 import { createRecordCache, type RecordCache } from "./record-cache.js";
 import { Rekeying } from "./rekeying.js";
 import { expandScopes } from "./scopes.js";
+import { apiKeyUses, type Uses } from "./uses.js";
 
 /** What every key begins with: it can be told from a token, and found by secret scanners. */
 export const API_KEY_PREFIX = "gh_";
@@ -40,26 +41,18 @@ const FIND: Statement = {
          WHERE k.hash IN (SELECT decode(h, 'hex') FROM unnest($1::text[]) AS h)`,
 };
 
-const USED: Statement = {
-  name: "auth_api_keys_used",
-  text: "UPDATE api_keys SET last_used_at = now() WHERE id = ANY ($1::uuid[])",
-};
-const USED_EVERY_MS = 5_000;
 const MAX_HASHES = 10_000;
 
 /** Authenticates API keys from memory, no older than a second. */
 export class ApiKeys {
   readonly #records: RecordCache<ApiKeyRecord>;
   readonly #masterKey: MasterKey;
-  readonly #sql: Sql;
   readonly #rekeying: Rekeying;
   /** Of keys that were found: their hash, so that it is not made for every request. */
   readonly #hashes = new LRUCache<string, string>({ max: MAX_HASHES });
-  readonly #used = new Set<string>();
-  readonly #timer: NodeJS.Timeout;
+  readonly #uses: Uses;
 
   constructor(sql: Sql, masterKey: MasterKey, logger: Logger) {
-    this.#sql = sql;
     this.#masterKey = masterKey;
     this.#rekeying = new Rekeying(sql, masterKey, logger);
     this.#records = createRecordCache<ApiKeyRow, ApiKeyRecord>({
@@ -68,7 +61,7 @@ export class ApiKeys {
       idOf: (row) => row.hash,
       toRecord,
     });
-    this.#timer = setInterval(() => void this.#writeUsed(), USED_EVERY_MS).unref();
+    this.#uses = apiKeyUses(sql, logger);
   }
 
   /** Whom a key stands for that was good before, where memory is fresh enough to say; else null. */
@@ -80,23 +73,24 @@ export class ApiKeys {
       record.catch(() => {});
       return null;
     }
-    return this.#identityOf(record, now);
+    return this.admit(record, now);
   }
 
   /** Whom a key stands for; null where it is unknown, disabled or expired. */
   async authenticate(key: string, now: number): Promise<Identity | null> {
-    return this.#identityOf(await this.#find(key), now);
+    return this.admit(await this.find(key), now);
   }
 
-  #identityOf(record: ApiKeyRecord | null, now: number): Identity | null {
+  /** Whom a record stands for, and that it was used; null where there is none, or it is disabled or expired. */
+  admit(record: ApiKeyRecord | null, now: number): Identity | null {
     if (record === null || record.disabled) return null;
     if (record.expiresAt !== null && record.expiresAt <= now) return null;
-    this.#used.add(record.identity.id);
+    this.#uses.used(record.identity.id);
     return record.identity;
   }
 
-  /** By the hash under the present master key, else under those that are still accepted. */
-  async #find(key: string): Promise<ApiKeyRecord | null> {
+  /** What is known of a key: by the hash under the present master key, else under those that are still accepted. */
+  async find(key: string): Promise<ApiKeyRecord | null> {
     const [present, ...former] = hashesOf(this.#masterKey, "api-keys", key).map(({ hash }) => hash);
     const record = present === undefined ? null : await this.#records.get(toHex(present));
     if (record !== null && present !== undefined) this.#hashes.set(key, toHex(present));
@@ -110,16 +104,9 @@ export class ApiKeys {
     return null;
   }
 
-  async #writeUsed(): Promise<void> {
-    if (this.#used.size === 0) return;
-    const ids = [...this.#used];
-    this.#used.clear();
-    await this.#sql.run(USED, [ids]).catch(() => {});
-  }
-
-  close(): void {
+  async close(): Promise<void> {
     this.#records.close();
-    clearInterval(this.#timer);
+    await this.#uses.close();
   }
 }
 

@@ -5,6 +5,7 @@ import type { PrismaClient, PrismaTransaction } from "../platform/prisma.js";
 import { createClient, hashedSecret } from "./clients.js";
 import { hashesOf } from "./master-keys.js";
 import { ALL_SCOPES } from "./scopes.js";
+import { auditSystem } from "./system-audit.js";
 
 /** The credentials that the operator set, and how those that are made up are told. */
 export interface BootstrapOptions {
@@ -83,13 +84,14 @@ async function createAdministrator(
   organizationId: string,
   given: { clientId?: string; clientSecret?: string; secretId?: string },
 ): Promise<BootstrapCredentials> {
-  const { clientId, clientSecret } = await createClient(tx, masterKey, {
+  const { id, clientId, clientSecret } = await createClient(tx, masterKey, {
     organizationId,
     name: "administrator",
     scopes: new Set(ALL_SCOPES),
     projects: "all",
     ...given,
   });
+  await record(tx, organizationId, "client.create", { id, clientId });
   return { clientId, clientSecret };
 }
 
@@ -102,7 +104,7 @@ async function ensureGivenClient(
   const secretId = v5(given.clientId, SECRET_NAMESPACE);
   const client = await tx.apiClient.findUnique({
     where: { clientId: given.clientId },
-    select: { id: true, secrets: { where: { id: secretId } } },
+    select: { id: true, organizationId: true, secrets: { where: { id: secretId } } },
   });
   if (client === null) {
     await createAdministrator(tx, masterKey, organizationId, { ...given, secretId });
@@ -114,6 +116,7 @@ async function ensureGivenClient(
     former !== undefined && sameBytes(former.hash, hash);
   if (former === undefined) {
     await tx.apiClientSecret.create({ data: { id: secretId, clientId: client.id, ...hashed } });
+    await record(tx, client.organizationId, "client.secret.create", { ...given, id: client.id });
   } else if (
     former.expiresAt === null &&
     hashesOf(masterKey, "client-secrets", given.clientSecret).some(isFormer)
@@ -126,5 +129,21 @@ async function ensureGivenClient(
       data: { ...hashed, createdAt: new Date(), expiresAt: null, lastUsedAt: null },
     });
     await tx.apiClient.update({ where: { id: client.id }, data: { generation: { increment: 1 } } });
+    await record(tx, client.organizationId, "client.secret.replace", { ...given, id: client.id });
   }
+}
+
+function record(
+  tx: PrismaTransaction,
+  organizationId: string,
+  action: string,
+  { id, clientId }: { readonly id: string; readonly clientId: string },
+): Promise<void> {
+  const target = { type: "client", id };
+  return auditSystem(tx, "start of the installation", {
+    action,
+    target,
+    details: { clientId },
+    organizationId,
+  });
 }

@@ -5,6 +5,7 @@ import type { AccessRecords } from "./access-records.js";
 import { type ClientRecord, matchSecret } from "./clients.js";
 import type { Rekeying } from "./rekeying.js";
 import type { UsedProofs } from "./used-proofs.js";
+import type { Uses } from "./uses.js";
 
 /** How clients may authenticate at the token endpoint and at those that are told tokens. */
 export const CLIENT_AUTH_METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"] as const;
@@ -24,6 +25,7 @@ export interface ClientAuthenticationDeps {
   readonly masterKey: MasterKey;
   readonly rekeying: Rekeying;
   readonly usedProofs: UsedProofs;
+  readonly secretUses: Uses;
   readonly clock: Clock;
 }
 
@@ -75,7 +77,7 @@ function authenticate(
 }
 
 function matches(
-  { masterKey, clock, rekeying }: ClientAuthenticationDeps,
+  { masterKey, clock, rekeying, secretUses }: ClientAuthenticationDeps,
   client: ClientRecord | null,
   presented: string,
 ): boolean {
@@ -83,5 +85,6 @@ function matches(
   const match = matchSecret(masterKey, client, presented, clock.now().getTime());
   if (match === null) return false;
   rekeying.secretUsed(match);
+  secretUses.used(match.stored.id);
   return true;
 }

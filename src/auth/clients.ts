@@ -9,6 +9,7 @@ import { expandScopes, nameScopes, type Scope } from "./scopes.js";
 
 /** A live or expired secret of a client, as stored: an HMAC, never the secret. */
 export interface StoredSecret {
+  readonly id: string;
   readonly hash: Uint8Array;
   /** The master key that the hash was made under. */
   readonly keyId: string;
@@ -64,7 +65,7 @@ export interface ClientRow {
   readonly disabled: boolean;
   readonly expires_at: Date | null;
   readonly projects: string[];
-  readonly secrets: { hash: string; keyId: string; expiresAt: number | null }[];
+  readonly secrets: { id: string; hash: string; keyId: string; expiresAt: number | null }[];
   readonly jwks: PublicKeySet | null;
   readonly dpop_bound: boolean;
 }
@@ -78,7 +79,7 @@ export const FIND_CLIENTS: Statement = {
        ARRAY(SELECT p.project_id::text FROM api_client_projects p
               WHERE p.client_id = c.id ORDER BY p.project_id) AS projects,
        (SELECT coalesce(json_agg(json_build_object(
-                 'hash', encode(s.hash, 'base64'), 'keyId', s.key_id,
+                 'id', s.id, 'hash', encode(s.hash, 'base64'), 'keyId', s.key_id,
                  'expiresAt', extract(epoch FROM s.expires_at) * 1000) ORDER BY s.id), '[]')
           FROM api_client_secrets s WHERE s.client_id = c.id) AS secrets
   FROM api_clients c JOIN organizations o ON o.id = c.organization_id
@@ -112,7 +113,8 @@ export function toClientRecord(row: ClientRow): ClientRecord {
     generation: row.generation,
     disabled: row.disabled,
     expiresAt: row.expires_at === null ? null : row.expires_at.getTime(),
-    secrets: row.secrets.map(({ hash, keyId, expiresAt }) => ({
+    secrets: row.secrets.map(({ id, hash, keyId, expiresAt }) => ({
+      id,
       hash: Buffer.from(hash, "base64"),
       keyId,
       expiresAt,

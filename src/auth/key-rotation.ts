@@ -1,10 +1,10 @@
 import type { Clock } from "../platform/clock.js";
 import type { MasterKey } from "../platform/crypto.js";
-import { newId } from "../platform/ids.js";
 import type { Logger } from "../platform/logger.js";
 import type { PrismaClient, PrismaTransaction } from "../platform/prisma.js";
 import { addSigningKey, JWKS_MAX_AGE_S, lockKeys, RELOAD_EVERY_MS, type SigningKeys } from "./keys.js";
 import { keysOf } from "./master-keys.js";
+import { auditSystem } from "./system-audit.js";
 
 /** How long each state of a key lasts. */
 export interface RotationTimes {
@@ -84,7 +84,9 @@ async function rotate(tx: PrismaTransaction, { masterKey, now, by, times }: Plan
   await tx.signingKey.updateMany({ where: { kid: { not: kid }, retiredAt: null }, data: { retiredAt } });
   // What verifies nothing any more is no use to anybody but a thief.
   await tx.signingKey.deleteMany({ where: { retiredAt: { lt: new Date(now.getTime() - times.graceMs) } } });
-  await record(tx, by, kid, { activatesAt, retiresOthersAt: retiredAt });
+  const target = { type: "signingKey", id: kid };
+  const details = { activatesAt, retiresOthersAt: retiredAt };
+  await auditSystem(tx, by, { action: "keys.rotate", target, details });
   return { kid, activatesAt, started: true };
 }
 
@@ -104,15 +106,6 @@ async function longestLifetimeMs(tx: PrismaTransaction): Promise<number> {
   const { _max: ofClients } = await tx.apiClient.aggregate({ _max: { tokenLifetime: true } });
   const { _max: ofServers } = await tx.resourceServer.aggregate({ _max: { tokenLifetime: true } });
   return 1_000 * Math.max(ofClients.tokenLifetime ?? 0, ofServers.tokenLifetime ?? 0);
-}
-
-async function record(tx: PrismaTransaction, by: string, kid: string, details: object): Promise<void> {
-  await tx.auditEvent.create({
-    data: {
-      ...{ id: newId(), actorKind: "system", actorName: by, action: "keys.rotate", outcome: "success" },
-      ...{ targetType: "signingKey", targetId: kid, details },
-    },
-  });
 }
 
 export interface RotationScheduleDeps extends RotationDeps {

@@ -1,4 +1,4 @@
-import Provider, { type Configuration, type KoaContextWithOIDC } from "oidc-provider";
+import Provider, { type Configuration, type errors, type KoaContextWithOIDC } from "oidc-provider";
 import { AppError } from "../platform/errors.js";
 import { createAdapterFactory } from "./adapter.js";
 import {
@@ -11,7 +11,7 @@ import { claimsOf, type IssuingDeps } from "./issuing.js";
 import { type ActiveKey, SIGNING_ALGORITHM } from "./keys.js";
 import type { DeprecationLog } from "./password-grant.js";
 import { BatchSigningKey } from "./signer.js";
-import { TOKEN_PATH } from "./token-request.js";
+import { TOKEN_PATH, TokenRequest } from "./token-request.js";
 
 /** What issuing tokens needs of the rest. */
 export interface ProviderDeps extends ClientAuthenticationDeps, IssuingDeps {
@@ -32,6 +32,7 @@ export function createProvider(deps: ProviderDeps, key: ActiveKey): Provider {
   // Koa's own way of reporting is the console.
   provider.silent = true;
   provider.on("server_error", (ctx, err) => answerFailure(deps, ctx, err));
+  provider.on("grant.error", tellDenied);
   provider.use(finishResponse());
   authenticateClients(provider, deps);
   registerGrants(provider, deps, deps.deprecation);
@@ -87,6 +88,21 @@ function finishResponse() {
     // RFC 6749 section 5.2: with 401 goes the scheme that would do.
     if (ctx.status === 401 && !ctx.response.get("WWW-Authenticate")) ctx.set("WWW-Authenticate", challenge);
   };
+}
+
+/** Errors by which a client that has authenticated is told that it may not have what it asks for. */
+const DENIALS: ReadonlySet<string> = new Set([
+  "invalid_scope",
+  "invalid_target",
+  "unauthorized_client",
+  "invalid_dpop_proof",
+]);
+
+function tellDenied({ req, oidc }: KoaContextWithOIDC, { error }: errors.OIDCProviderError): void {
+  const clientId = oidc.client?.clientId;
+  if (req instanceof TokenRequest && clientId !== undefined && DENIALS.has(error)) {
+    req.context.denied?.(clientId, error);
+  }
 }
 
 /** Failures of the domain that are no fault of the request, by the status that tells them. */

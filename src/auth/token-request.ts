@@ -30,6 +30,8 @@ export interface TokenRequestContext {
   readonly checkPassword?: PasswordCheck | undefined;
   /** For requests of the grant type `ERRAND`. */
   readonly errand?: Errand;
+  /** Told of what a client asked for that it may not have, by the error's code. */
+  readonly denied?: (clientId: string, error: string) => void;
 }
 
 /**

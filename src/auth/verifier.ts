@@ -27,8 +27,16 @@ export interface VerifiedToken {
   readonly expiresAt: number;
 }
 
+/** Whose credential one is that is not accepted, where that is known: the tenant can see it in its audit log. */
+export interface CredentialHolder {
+  readonly organizationId: string;
+  readonly name: string;
+}
+
 /** Why a token is not accepted; the text goes into `error_description` (RFC 6750 section 3). */
 export class InvalidTokenError extends Error {
+  holder: CredentialHolder | null = null;
+
   constructor(description: string, options?: ErrorOptions) {
     super(description, options);
     this.name = "InvalidTokenError";

@@ -3,6 +3,7 @@ import { userInfo } from "node:os";
 import { join } from "node:path";
 import { rotateKeys } from "../auth/key-rotation.js";
 import { openMasterKey } from "../auth/master-keys.js";
+import { auditSystem } from "../auth/system-audit.js";
 import { type Config, loadConfig } from "../config.js";
 import { systemClock } from "../platform/clock.js";
 import type { MasterKey } from "../platform/crypto.js";
@@ -130,7 +131,7 @@ async function rotate({ prisma, masterKey }: Bench): Promise<number> {
   return EXIT.ok;
 }
 
-async function rewrapAll({ db, masterKey }: Bench): Promise<number> {
+async function rewrapAll({ prisma, db, masterKey }: Bench): Promise<number> {
   const say = ({ table, done, left }: RewrapProgress): void => {
     if (done > 0 || left > 0)
       console.log(
@@ -138,6 +139,10 @@ async function rewrapAll({ db, masterKey }: Bench): Promise<number> {
       );
   };
   const { done, left } = await rewrap(db, masterKey, say);
+  await auditSystem(prisma, `gatehouse keys rewrap (${userInfo().username})`, {
+    ...{ action: "keys.rewrap", target: { type: "masterKey", id: masterKey.id } },
+    details: { done, left },
+  });
   console.log(`${done} rows were encrypted anew under master key ${masterKey.id}.`);
   for (const { table, count } of await countOldHashes(db, masterKey.id)) {
     console.log(`${table}: ${count} hashes are under another key; each moves when its secret is used`);

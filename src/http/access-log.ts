@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import fp from "fastify-plugin";
+import { sentPath } from "./dialect.js";
 
 /**
  * One line per answered request. It names the path without its query, which may hold an API key, and who called.
@@ -9,7 +10,7 @@ export const accessLogPlugin = fp(
     app.addHook("onResponse", (request, reply, done) => {
       const entry = {
         method: request.method,
-        path: request.url.split("?", 1)[0],
+        path: sentPath(request),
         route: request.routeOptions.url,
         status: reply.statusCode,
         ms: Math.round(reply.elapsedTime * 10) / 10,

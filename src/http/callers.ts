@@ -9,7 +9,13 @@ import { TokenJudge } from "../auth/judge.js";
 import type { Identity, Principal } from "../auth/principal.js";
 import type { DialectName, ResourceServer, ResourceServers } from "../auth/resource-servers.js";
 import type { UserRecords } from "../auth/users.js";
-import { bearerToken, InvalidTokenError, type TokenVerifier, type VerifiedToken } from "../auth/verifier.js";
+import {
+  bearerToken,
+  type CredentialHolder,
+  InvalidTokenError,
+  type TokenVerifier,
+  type VerifiedToken,
+} from "../auth/verifier.js";
 import type { AuditBuffer } from "../domain/audit/buffer.js";
 import type { Clock } from "../platform/clock.js";
 import type { Counters } from "../platform/counters.js";
@@ -96,7 +102,11 @@ export class Callers {
       countFailure(counters, failures, request.ip, this.#now());
       counts.credentialRefused(credential.kind);
       audit.noteStranger(
-        { organizationId: null, claimed: null, address: request.ip, requestId: request.id },
+        {
+          organizationId: error.holder?.organizationId ?? null,
+          claimed: error.holder?.name ?? null,
+          ...{ address: request.ip, requestId: request.id },
+        },
         { action: "credential.refused", details: { kind: credential.kind, reason: error.message } },
       );
       throw this.#unauthenticated(reply, challengeOf(credential, error), error.message, error);
@@ -106,13 +116,17 @@ export class Callers {
   async #byToken(request: FastifyRequest, { value, scheme }: TokenCredential): Promise<Principal> {
     const { verifier } = this.#deps;
     const token = verifier.recall(value) ?? (await verifier.verify(request, value));
-    requireScheme(token, scheme);
-    const admitted = await this.#tokens.judge(token);
-    if (token.jkt !== null) await this.#requireProof(request, value, token.jkt);
-    if (!this.#opens(admitted.server, request)) {
-      throw new InvalidTokenError("the access token is for another audience");
+    try {
+      requireScheme(token, scheme);
+      const admitted = await this.#tokens.judge(token);
+      if (token.jkt !== null) await this.#requireProof(request, value, token.jkt);
+      if (!this.#opens(admitted.server, request)) {
+        throw new InvalidTokenError("the access token is for another audience");
+      }
+      return accept(request, admitted.identity, withServer(token, admitted));
+    } catch (error) {
+      throw heldBy(error, { organizationId: token.organizationId, name: token.clientId });
     }
-    return accept(request, admitted.identity, withServer(token, admitted));
   }
 
   async #requireProof(request: FastifyRequest, accessToken: string, thumbprint: string): Promise<void> {
@@ -122,9 +136,13 @@ export class Callers {
   }
 
   async #byKey(key: string): Promise<Identity> {
-    const identity = await this.#deps.apiKeys.authenticate(key, this.#now());
-    if (identity === null) throw new InvalidTokenError("the API key is unknown, disabled or expired");
-    return identity;
+    const record = await this.#deps.apiKeys.find(key);
+    const identity = this.#deps.apiKeys.admit(record, this.#now());
+    if (identity !== null) return identity;
+    throw heldBy(
+      new InvalidTokenError("the API key is unknown, disabled or expired"),
+      record === null ? null : record.identity,
+    );
   }
 
   async #bySession(request: FastifyRequest): Promise<Identity> {
@@ -149,6 +167,12 @@ export class Callers {
   #now(): number {
     return this.#deps.clock.now().getTime();
   }
+}
+
+/** The same error, which says whose credential was refused. */
+function heldBy(error: unknown, holder: CredentialHolder | null): unknown {
+  if (error instanceof InvalidTokenError) error.holder = holder;
+  return error;
 }
 
 /** RFC 9449 section 7.2: who steals a bound token must not get away with calling it a bearer token. */

@@ -12,6 +12,7 @@ import { isScope, type Scope } from "../auth/scopes.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import { AppError } from "../platform/errors.js";
 import { type CallerDeps, Callers } from "./callers.js";
+import type { RequestLimit } from "./rate-limit.js";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -30,12 +31,17 @@ declare module "fastify" {
   }
 }
 
+export interface GuardOptions extends CallerDeps {
+  /** How many requests a caller may make; absent: as many as it likes. */
+  readonly limit?: RequestLimit;
+}
+
 /**
  * Guards every route (DESIGN.md section 5). A route declares `config: { scopes: [...] }` or
  * `config: { public: true }`; one that does not stops the start. Registered before any route.
  */
-export const guardPlugin = fp<CallerDeps>(
-  async (app: FastifyInstance, deps: CallerDeps) => {
+export const guardPlugin = fp<GuardOptions>(
+  async (app: FastifyInstance, { limit, ...deps }: GuardOptions) => {
     await app.register(fastifyJwt, deps.verifier.jwtOptions);
     const callers = new Callers(deps);
     app.decorateRequest("accessToken", null);
@@ -47,14 +53,23 @@ export const guardPlugin = fp<CallerDeps>(
       },
     });
     app.addHook("onRoute", requireDeclaration);
+    // What is refused counts like what is granted: who only ever asks for more is limited too.
+    const refusal = (request: FastifyRequest, reply: FastifyReply, caller: Principal): Error | undefined => {
+      try {
+        limit?.count(caller, reply);
+        return missingScope(request, reply, caller);
+      } catch (error) {
+        return error as Error;
+      }
+    };
     // With a callback: what memory can answer takes no turn of the event loop.
     app.addHook("onRequest", (request, reply, done) => {
       if (isOpen(request)) return done();
       const caller = callers.fromMemory(request);
-      if (caller !== null) return done(missingScope(request, reply, caller));
+      if (caller !== null) return done(refusal(request, reply, caller));
       callers.authenticate(request, reply).then(
         // Null: the key may be in the body, which is read after this.
-        (found) => done(found === null ? undefined : missingScope(request, reply, found)),
+        (found) => done(found === null ? undefined : refusal(request, reply, found)),
         (error: Error) => done(error),
       );
     });
@@ -65,7 +80,7 @@ export const guardPlugin = fp<CallerDeps>(
     app.addHook("preValidation", (request, reply, done) => {
       if (request.authenticated !== null || isOpen(request)) return done();
       callers.authenticateByBody(request, reply).then(
-        (found) => done(missingScope(request, reply, found)),
+        (found) => done(refusal(request, reply, found)),
         (error: Error) => done(error),
       );
     });

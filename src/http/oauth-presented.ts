@@ -8,6 +8,7 @@ import { nameScopes } from "../auth/scopes.js";
 import type { TokenEndpoint } from "../auth/token-endpoint.js";
 import { InvalidTokenError, type TokenVerifier, type VerifiedToken } from "../auth/verifier.js";
 import { auditSql } from "../domain/audit/audit.js";
+import type { AuditBuffer } from "../domain/audit/buffer.js";
 import {
   INTROSPECTION_PATH,
   INTROSPECTION_SCHEMA,
@@ -22,6 +23,7 @@ export interface PresentedTokenDeps extends JudgeDeps {
   readonly publicUrl: string;
   readonly tokens: TokenEndpoint;
   readonly verifier: TokenVerifier;
+  readonly audit: AuditBuffer;
 }
 
 /** `/oauth/introspect` (RFC 7662). */
@@ -78,7 +80,12 @@ function revoke(deps: PresentedTokenDeps, request: OAuthRequest) {
   return async (client: ClientRecord): Promise<object> => {
     const token = await present(deps, request);
     // Section 2.2: for a token that is worth nothing there is nothing to do.
-    if (token !== null) await revokeToken(deps, client, token, recordOf(request));
+    if (token !== null) {
+      await revokeToken(deps, client, token, recordOf(request)).catch((error: unknown) => {
+        if (error instanceof OAuthError) noteRefusal(deps, client, token, error, request);
+        throw error;
+      });
+    }
     // Section 2.2 ignores the body; clients there are that read nothing but JSON.
     return {};
   };
@@ -106,6 +113,19 @@ function recordOf(request: FastifyRequest): RevocationRecord {
       target: { type: "token", id: jti },
       details: { clientId, subject },
     });
+}
+
+function noteRefusal(
+  { audit }: PresentedTokenDeps,
+  client: ClientRecord,
+  { jti, clientId, subject }: VerifiedToken,
+  { code }: OAuthError,
+  request: FastifyRequest,
+): void {
+  audit.note(principalOf(client, request), {
+    ...{ action: "token.revoke", target: { type: "token", id: jti }, outcome: "denied" },
+    details: { clientId, subject, error: code },
+  });
 }
 
 function principalOf(client: ClientRecord, request: FastifyRequest): Principal {

@@ -8,7 +8,13 @@ import type { People } from "../domain/people/people.js";
 import { addIntrospection, addRevocation, type PresentedTokenDeps } from "./oauth-presented.js";
 import { ALIAS_PATH, JWKS_PATH, JWKS_SCHEMA, TOKEN_OPERATION, TOKEN_SCHEMA } from "./oauth-schemas.js";
 import { addOAuthRoute, readAsOAuth } from "./oauth-scope.js";
-import { limitPresentedTokens, limitTokenRequests, type TokenLimits, type UsageDeps } from "./token-usage.js";
+import {
+  limitPresentedTokens,
+  limitTokenRequests,
+  noteDenial,
+  type TokenLimits,
+  type UsageDeps,
+} from "./token-usage.js";
 
 /** What the OAuth routes ask. */
 export interface OAuthOptions extends PresentedTokenDeps, UsageDeps {
@@ -43,7 +49,8 @@ export const oauthPlugin = fp<OAuthOptions>(
   { name: "oauth", fastify: "5.x", dependencies: ["guard"] },
 );
 
-function addTokenRoute(scope: FastifyInstance, path: string, { tokens, people }: OAuthOptions): void {
+function addTokenRoute(scope: FastifyInstance, path: string, options: OAuthOptions): void {
+  const { tokens, people } = options;
   addOAuthRoute(scope, {
     path,
     schema: { ...TOKEN_SCHEMA, ...TOKEN_OPERATION[path] },
@@ -51,11 +58,16 @@ function addTokenRoute(scope: FastifyInstance, path: string, { tokens, people }:
     accept: (request) => {
       const { raw } = request;
       const body = request.body ?? {};
+      const denied = (clientId: string, error: string): void =>
+        void noteDenial(options, request, clientId, error);
       // Most requests have no password to check.
       if (people === undefined || body.grant_type !== "password") {
-        return traced(request, tokens.accept(body, raw));
+        return traced(request, tokens.accept(body, raw, { denied }));
       }
-      return traced(request, tokens.accept(body, raw, { checkPassword: passwordCheck(people, request) }));
+      return traced(
+        request,
+        tokens.accept(body, raw, { denied, checkPassword: passwordCheck(people, request) }),
+      );
     },
   });
 }

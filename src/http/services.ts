@@ -3,6 +3,7 @@ import type { ClientSecrets } from "../domain/access/client-secrets.js";
 import type { Clients } from "../domain/access/clients.js";
 import type { Organizations } from "../domain/access/organizations.js";
 import type { RegisteredResourceServers } from "../domain/access/resource-servers.js";
+import type { IssuedTokens } from "../domain/access/token-counts.js";
 import type { Users } from "../domain/access/users.js";
 import type { AuditEvents } from "../domain/audit/events.js";
 import type { ConnectorCatalog } from "../domain/connections/config.js";
@@ -49,6 +50,7 @@ export interface Services {
   readonly users: Users;
   readonly clients: Clients;
   readonly clientSecrets: ClientSecrets;
+  readonly issuedTokens: IssuedTokens;
   readonly resourceServers: RegisteredResourceServers;
   readonly apiKeys: ApiKeys;
   readonly webhooks: Webhooks;

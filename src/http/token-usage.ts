@@ -8,6 +8,7 @@ import type { TokenParameters } from "../auth/token-parameters.js";
 import type { AuditBuffer } from "../domain/audit/buffer.js";
 import type { Clock } from "../platform/clock.js";
 import type { Counters } from "../platform/counters.js";
+import { networkOf } from "../platform/networks.js";
 import { countFailure, countUse, type RatePolicy, refuseAfterFailures } from "./rate-limit.js";
 
 /** How many requests of clients there may be. */
@@ -44,9 +45,10 @@ export function limitTokenRequests(scope: FastifyInstance, deps: TokenUsageDeps)
     scope,
     deps,
     (request, reply, now) => {
-      countUse(counters, tokensPerAddress, request.ip, now, reply);
+      const network = networkOf(request.ip);
+      countUse(counters, tokensPerAddress, network, now, reply);
       const clientId = claimedClient(request);
-      if (clientId !== null) countUse(counters, tokensPerClient, `${clientId} ${request.ip}`, now, reply);
+      if (clientId !== null) countUse(counters, tokensPerClient, `${clientId} ${network}`, now, reply);
     },
     (request, status) => {
       if (status !== 200) return counts.tokenRefused(status);
@@ -108,6 +110,22 @@ async function noteFailure(deps: TokenUsageDeps, request: FastifyRequest): Promi
       ...{ address: request.ip, requestId: request.id },
     },
     { action: "token.refused", details: { reason: "invalid_client" } },
+  );
+}
+
+/** Writes down that a client, which has authenticated, asked for what it may not have. Never rejects. */
+export async function noteDenial(
+  { records, audit }: UsageDeps,
+  { ip, id: requestId }: FastifyRequest,
+  clientId: string,
+  error: string,
+): Promise<void> {
+  const client = await Promise.resolve(records.get(clientId)).catch(() => null);
+  if (client === null) return;
+  const origin = { address: ip, requestId };
+  audit.note(
+    { ...client, kind: "client", origin },
+    { action: "token.denied", outcome: "denied", details: { error } },
   );
 }
 

@@ -197,7 +197,7 @@ async function openInstance(
   const services = buildServices(runtime, waiters, access);
   const app = await buildApp({
     ...{ version: "0", logger, metrics: runtime.metrics, tracer: null, services, access },
-    corsOrigins: config.corsOrigins,
+    ...{ corsOrigins: config.corsOrigins, trustProxy: config.trustProxy },
     limits: limitsOf(config),
   });
   addProbes(app);

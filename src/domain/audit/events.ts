@@ -1,4 +1,5 @@
 import { type Principal, projectFilter } from "../../auth/principal.js";
+import { AppError } from "../../platform/errors.js";
 import type { PrismaClient } from "../../platform/prisma.js";
 
 export interface AuditFilter {
@@ -45,12 +46,41 @@ export class AuditEvents {
     before: string | null,
   ): Promise<AuditEventView[]> {
     const projects = projectFilter(principal);
-    const { since, until, ...equal } = filter;
+    const where = {
+      organizationId: principal.organizationId,
+      ...(projects === null ? {} : { projectId: { in: projects } }),
+    };
+    return this.#read(where, filter, limit, before);
+  }
+
+  /**
+   * Events of no organization, newest first: refused credentials that are nobody's, and what the installation did
+   * itself. For who runs the platform.
+   */
+  async listOfInstallation(
+    principal: Principal,
+    filter: AuditFilter,
+    limit: number,
+    before: string | null,
+  ): Promise<AuditEventView[]> {
+    const scope = "platform:admin";
+    if (!principal.scopes.has(scope)) {
+      const message = `the scope ${scope} is required for the events of the installation`;
+      throw new AppError("insufficient_scope", message, { details: { scope } });
+    }
+    return this.#read({ organizationId: null }, filter, limit, before);
+  }
+
+  #read(
+    where: { readonly organizationId: string | null; readonly projectId?: { readonly in: string[] } },
+    { since, until, ...equal }: AuditFilter,
+    limit: number,
+    before: string | null,
+  ): Promise<AuditEventView[]> {
     return this.#prisma.auditEvent.findMany({
       where: {
         ...equal,
-        organizationId: principal.organizationId,
-        ...(projects === null ? {} : { projectId: { in: projects } }),
+        ...where,
         ...(before === null ? {} : { id: { lt: before } }),
         time: {
           ...(since === undefined ? {} : { gte: since }),

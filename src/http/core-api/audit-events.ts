@@ -48,6 +48,13 @@ const Filter = {
   outcome: Type.Optional(Type.Enum(["success", "failure", "denied"])),
   since: Type.Optional(Timestamp),
   until: Type.Optional(Timestamp),
+  installation: Type.Optional(
+    Type.Boolean({
+      description:
+        "The events of no organization instead: credentials that are nobody's, changes of keys. Needs " +
+        "`platform:admin`.",
+    }),
+  ),
 };
 
 /** Who did what. */
@@ -74,14 +81,17 @@ export const auditEventRoutes: FastifyPluginAsyncTypebox<{ services: Services }>
       },
     },
     async ({ principal, query }) => {
-      const { limit = DEFAULT_LIMIT, cursor, since, until, ...equal } = query;
+      const { limit = DEFAULT_LIMIT, cursor, since, until, installation = false, ...equal } = query;
       const before = decodeCursor(cursor, ID_POSITION);
       const filter = {
         ...equal,
         ...(since === undefined ? {} : { since: new Date(since) }),
         ...(until === undefined ? {} : { until: new Date(until) }),
       };
-      const events = await services.auditEvents.list(principal, filter, limit + 1, before);
+      const { auditEvents } = services;
+      const events = installation
+        ? await auditEvents.listOfInstallation(principal, filter, limit + 1, before)
+        : await auditEvents.list(principal, filter, limit + 1, before);
       const { items, nextCursor } = page(events, limit, ({ id }) => id);
       return { items: items.map(toWire), nextCursor };
     },

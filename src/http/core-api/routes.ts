@@ -3,6 +3,7 @@ import type { Services } from "../services.js";
 import { AuditEventWire, auditEventRoutes } from "./audit-events.js";
 import { clientRoutes } from "./clients.js";
 import { clientSecretRoutes } from "./clients-secrets.js";
+import { clientTokenRoutes } from "./clients-tokens.js";
 import { ClientWire, CreatedClientWire, CreatedSecretWire } from "./clients-wire.js";
 import { jobRunRoutes } from "./job-runs.js";
 import { jobRoutes } from "./jobs.js";
@@ -41,6 +42,7 @@ export async function coreApi(app: FastifyInstance, { services }: { services: Se
   await app.register(auditEventRoutes, { services });
   await app.register(clientRoutes, { services });
   await app.register(clientSecretRoutes, { services });
+  await app.register(clientTokenRoutes, { services });
   await app.register(resourceServerRoutes, { services });
   await app.register(projectRoutes, { services });
   await app.register(organizationRoutes, { services });
