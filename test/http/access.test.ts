@@ -117,7 +117,15 @@ function nothing(): Things {
   return {
     ...{ project: number, source: number, destination: number, job: number },
     ...{ jobId: id(), run: id(), operation: id(), projectId: id() },
-    ...{ client: id(), secret: id(), user: id(), apiKey: "no_key", server: id(), webhook: id(), delivery: id() },
+    ...{
+      client: id(),
+      secret: id(),
+      user: id(),
+      apiKey: "no_key",
+      server: id(),
+      webhook: id(),
+      delivery: id(),
+    },
   };
 }
 
@@ -125,7 +133,14 @@ function nothing(): Things {
 function pathOf(route: Route, of: Things): string {
   const thing = thingOf(route.path);
   const item = thing === undefined ? crypto.randomUUID() : of[thing];
-  const filled = { projectid: of.project, jobid: of.job, name: "source", sid: of.secret, did: of.delivery, id: item };
+  const filled = {
+    projectid: of.project,
+    jobid: of.job,
+    name: "source",
+    sid: of.secret,
+    did: of.delivery,
+    id: item,
+  };
   return pathWith(route, {
     ...Object.fromEntries(route.pathParameters.map((name) => [name, item])),
     ...filled,
