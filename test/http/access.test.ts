@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EXTRA_SCOPES, type Scope, TENANT_SCOPES } from "../../src/auth/scopes.js";
+import { newId } from "../../src/platform/ids.js";
 import {
   type Credentials,
   type Installation,
@@ -31,6 +32,9 @@ interface Things {
   readonly server: string;
   readonly webhook: string;
   readonly delivery: string;
+  readonly database: string;
+  readonly snapshot: string;
+  readonly archive: string;
 }
 
 /** Which thing the last id of a path is of: a route that is missing here is walked with an id of nothing. */
@@ -49,10 +53,17 @@ const THINGS: readonly [RegExp, keyof Things][] = [
   [/^\/api\/v1\/apiKey\//, "apiKey"],
   [/^\/api\/v1\/resource-servers\//, "server"],
   [/^\/api\/v1\/webhooks\//, "webhook"],
+  [/^(\/deployments)?\/databases\/\{(id|engine)\}/, "database"],
 ];
 const thingOf = (path: string): keyof Things | undefined => THINGS.find(([shape]) => shape.test(path))?.[1];
 
-const NAMES = ["hidden source", "hidden destination", "hidden job", "hidden client"] as const;
+const NAMES = [
+  "hidden source",
+  "hidden destination",
+  "hidden job",
+  "hidden client",
+  "hidden database",
+] as const;
 /** Who may call these runs the platform: there is nobody to hide them from. */
 const OF_PLATFORM = /^\/api\/v1\/organizations\b/;
 /** What belongs to an organization, and to none of its projects. */
@@ -107,7 +118,29 @@ async function makeThings(): Promise<Things> {
     ...{ apiKey: apiKey.id, server: server.id },
     webhook: webhook.body.id,
     delivery: delivery.body.id,
+    ...(await makeDatabase(operation.id)),
   };
+}
+
+/** A paused database with a snapshot and an export, as its rows: no engine is needed to be refused. */
+async function makeDatabase(operationId: string) {
+  const { runtime, organizationId, project } = gatehouse;
+  const [id, snapshot, archive] = [newId(), newId(), newId()];
+  const owned = { organizationId, projectId: project.id, engine: "postgres", version: "15.1" };
+  await runtime.prisma.deployment.create({
+    data: {
+      ...{ ...owned, id, name: NAMES[4], plan: "ds1", region: "local", extras: [], username: "app" },
+      ...{ state: "paused", desiredState: "paused", createdBy: "a test" },
+    },
+  });
+  const stored = { ...owned, deploymentId: id, state: "available", operationId, createdBy: "a test" };
+  await runtime.prisma.snapshot.create({
+    data: { ...stored, id: snapshot, kind: "demand", blobKey: `snapshots/${snapshot}` },
+  });
+  await runtime.prisma.deploymentExport.create({
+    data: { ...stored, id: archive, blobKey: `exports/${archive}` },
+  });
+  return { database: id, snapshot, archive };
 }
 
 /** Ids of nothing, each in the form of its thing. */
@@ -125,6 +158,9 @@ function nothing(): Things {
       server: id(),
       webhook: id(),
       delivery: id(),
+      database: id(),
+      snapshot: id(),
+      archive: id(),
     },
   };
 }
@@ -139,6 +175,7 @@ function pathOf(route: Route, of: Things): string {
     name: "source",
     sid: of.secret,
     did: of.delivery,
+    ...{ snapshotId: of.snapshot, exportId: of.archive, operationId: of.operation, engine: "postgres" },
     id: item,
   };
   return pathWith(route, {
@@ -153,7 +190,7 @@ const send = (route: Route, path: string, token: string | null) =>
 describe("every route that is not open to all", () => {
   test("is there: the things that hold data are all guarded", () => {
     expect(guarded.length).toBeGreaterThan(40);
-    const kept = /^\/api\/v1\/(project|jobs|job-runs|operations|webhooks)\b/;
+    const kept = /^\/api\/v1\/(project|jobs|job-runs|operations|webhooks)\b|^(\/deployments)?\/databases\b/;
     expect(routes.filter(({ path, scopes }) => kept.test(path) && scopes === null)).toEqual([]);
   });
 
@@ -289,8 +326,9 @@ describe.each([
   test("no list shows anything of it", async () => {
     const wrong: string[] = [];
     const mine = { ...things, project: String(own.number) };
-    const { jobId, run, operation, client, secret, user, apiKey, projectId, webhook } = things;
-    const hints = [...NAMES, jobId, run, operation, client, secret, user, apiKey, projectId, webhook];
+    const { server: _server, project: _project, source: _source, ...secretive } = things;
+    const { destination: _destination, job: _job, ...ids } = secretive;
+    const hints = [...NAMES, ...Object.values(ids)];
     if (!sameOrganization) hints.push(things.server, gatehouse.organizationId, "hidden-");
     const lists = guarded.filter(({ method, path }) => method === "GET" && !/\{(id|jobid|name)\}/.test(path));
     for (const route of lists) {

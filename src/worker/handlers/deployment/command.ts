@@ -6,6 +6,7 @@ import {
 import { endCommand } from "../../../domain/deployments/settle.js";
 import type { Command } from "../../../domain/deployments/state.js";
 import { FencedError } from "../../../engines/substrate.js";
+import { LeaseLostError } from "../../../operations/ledger.js";
 import type { ClaimedOperation } from "../../../operations/operation.js";
 import { isDatabaseAway } from "../../../platform/sql.js";
 import type { HandlerContext, OperationHandler } from "../../handler.js";
@@ -37,13 +38,32 @@ export function commandHandler<C extends Command>(
     type,
     async run(context) {
       try {
-        return await work(deps, context, context.operation.payload as Payloads[C]);
+        return await work(deps, translating(context), context.operation.payload as Payloads[C]);
       } catch (error) {
         throw toFailure(error);
       }
     },
     ...(finalStep === undefined ? {} : { mayBeDone: hasBegun }),
     settle: (tx, operation, outcome) => endCommand(tx, deps, operation, outcome),
+  };
+}
+
+/** The same attempt, whose steps tell clients what the engine said. */
+function translating(context: HandlerContext): HandlerContext {
+  const { operation, signal, logger } = context;
+  return {
+    ...{ operation, signal, logger },
+    progress: (progress) => context.progress(progress),
+    write: (work) => context.write(work),
+    step: (name, work, options) =>
+      context.step(
+        name,
+        () =>
+          work().catch((error: unknown) => {
+            throw toFailure(error);
+          }),
+        options,
+      ),
   };
 }
 
@@ -64,7 +84,7 @@ export async function orPutRight<T>(
   } catch (error) {
     const { signal } = context;
     const ends = !signal.aborted || signal.reason === "cancelled" || signal.reason === "timeout";
-    if (ends && !(error instanceof FencedError) && !isDatabaseAway(error)) {
+    if (ends && !isTakenOver(error) && !isDatabaseAway(error)) {
       // What cannot be put right now is found by the region's supervisor.
       await putRight(AbortSignal.timeout(MEND_LIMIT_MS)).catch((failure: unknown) =>
         context.logger.warn({ err: failure }, "a server could not be put right after its command had failed"),
@@ -72,6 +92,10 @@ export async function orPutRight<T>(
     }
     throw error;
   }
+}
+
+function isTakenOver(error: unknown): boolean {
+  return error instanceof FencedError || error instanceof LeaseLostError;
 }
 
 /** Starts, or adopts, the server of a deployment that should run; leaves one that should rest as it is. */
