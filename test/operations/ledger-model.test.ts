@@ -165,7 +165,7 @@ class Pair {
   async #compare(operation: ModelOperation): Promise<void> {
     const row = await bench.row(operation.id);
     expect(row).toMatchObject({ status: operation.status, attempt: operation.attempt });
-    expect(row.leased_by === null).toBe(operation.lease === "none" || operation.lease === "paused");
+    expect((row.leased_by ?? "") === "").toBe(operation.lease === "none" || operation.lease === "paused");
     const locked = (await bench.locks(operation.id)).map(({ id }) => id).sort();
     expect(locked).toEqual(isDone(operation) ? [] : [...operation.resources].sort());
   }
