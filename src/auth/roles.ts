@@ -16,8 +16,8 @@ const read = (topic: Topic): TopicScope => `${topic}:read`;
 const write = (topic: Topic): TopicScope => `${topic}:write`;
 
 /**
- * What each role may do (DESIGN.md section 5), in the projects that its user reaches: the one table. None includes
- * `platform:admin`: organizations are managed by API clients.
+ * What each role may do (DESIGN.md section 5), in the projects that its user reaches: the one table. None includes a
+ * `platform:` scope: organizations and the installation are looked after by API clients.
  */
 export const ROLE_SCOPES: Readonly<Record<Role, ReadonlySet<Scope>>> = {
   owner: new Set<Scope>([...TENANT_SCOPES, "production:destructive"]),
