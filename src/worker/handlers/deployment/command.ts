@@ -9,7 +9,7 @@ import { FencedError } from "../../../engines/substrate.js";
 import { LeaseLostError } from "../../../operations/ledger.js";
 import type { ClaimedOperation } from "../../../operations/operation.js";
 import { isDatabaseAway } from "../../../platform/sql.js";
-import type { HandlerContext, OperationHandler } from "../../handler.js";
+import { type HandlerContext, OperationFailure, type OperationHandler } from "../../handler.js";
 import type { DeploymentDeps } from "./deps.js";
 import { toFailure } from "./failures.js";
 import type { Held } from "./instance.js";
@@ -34,16 +34,27 @@ export function commandHandler<C extends Command>(
 ): OperationHandler {
   const type: DeploymentOperation = operationOf(command);
   const hasBegun = ({ steps }: ClaimedOperation): boolean => steps.some(({ name }) => name === finalStep);
+  const run = async (context: HandlerContext): Promise<unknown> => {
+    try {
+      return await work(deps, translating(context), context.operation.payload as Payloads[C]);
+    } catch (error) {
+      throw toFailure(error);
+    }
+  };
   return {
     type,
-    async run(context) {
-      try {
-        return await work(deps, translating(context), context.operation.payload as Payloads[C]);
-      } catch (error) {
-        throw toFailure(error);
-      }
+    run,
+    async conclude(context) {
+      if (!hasBegun(context.operation)) return null;
+      // What came of it is known when it was done again: to its end, or to the reason why it cannot be.
+      return run(context).then(
+        (result) => ({ result }),
+        (error: unknown) => {
+          if (error instanceof OperationFailure) return null;
+          throw error;
+        },
+      );
     },
-    ...(finalStep === undefined ? {} : { mayBeDone: hasBegun }),
     settle: (tx, operation, outcome) => endCommand(tx, deps, operation, outcome),
   };
 }
