@@ -1,5 +1,6 @@
 import Provider, { type Configuration, type errors, type KoaContextWithOIDC } from "oidc-provider";
-import { AppError } from "../platform/errors.js";
+import { AppError, databaseAway } from "../platform/errors.js";
+import { isDatabaseAway } from "../platform/sql.js";
 import { createAdapterFactory } from "./adapter.js";
 import {
   authenticateClients,
@@ -113,10 +114,14 @@ const STATUS: Readonly<Record<string, number>> = { unavailable: 503, rate_limite
  * are said as what they are.
  */
 function answerFailure({ logger }: ProviderDeps, ctx: KoaContextWithOIDC, err: Error): void {
-  const status = err instanceof AppError ? STATUS[err.code] : undefined;
-  if (status !== 429) logger.error({ err }, "a token request failed");
-  if (!(err instanceof AppError) || status === undefined) return;
+  const known = isDatabaseAway(err) ? databaseAway(err) : err;
+  const status = known instanceof AppError ? STATUS[known.code] : undefined;
+  if (!(known instanceof AppError) || status === undefined) {
+    logger.error({ err }, "a token request failed");
+    return;
+  }
+  if (status === 503) logger.warn({ err }, "a token request could not be answered");
   ctx.status = status;
-  ctx.set("Retry-After", String(err.details["retryAfter"] ?? 1));
-  ctx.body = { error: "temporarily_unavailable", error_description: err.message };
+  ctx.set("Retry-After", String(known.details["retryAfter"] ?? 1));
+  ctx.body = { error: "temporarily_unavailable", error_description: known.message };
 }

@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
-import { AppError, type FieldError, notFound } from "../platform/errors.js";
+import { AppError, databaseAway, type FieldError, notFound } from "../platform/errors.js";
 import { isDatabaseAway } from "../platform/sql.js";
 import { type Dialect, dialectOf, routedPath, sentPath } from "./dialect.js";
 import { codeOf, STATUS } from "./status.js";
@@ -70,9 +70,7 @@ const ADVICE: Readonly<Record<number, string>> = {
 
 function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown;
-  if (isDatabaseAway(thrown)) {
-    return new AppError("unavailable", "the database is away for a moment: try again", { cause: thrown });
-  }
+  if (isDatabaseAway(thrown)) return databaseAway(thrown);
   const error = thrown as FrameworkError;
   if (error.validation !== undefined)
     return invalidInput(error.validation, error.validationContext ?? "body");

@@ -2,7 +2,8 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import { OAuthError } from "../auth/oauth-error.js";
 import type { Answer } from "../auth/token-endpoint.js";
 import { type Endpoint, parseForm, parseJson, type TokenParameters } from "../auth/token-parameters.js";
-import { AppError } from "../platform/errors.js";
+import { AppError, databaseAway } from "../platform/errors.js";
+import { isDatabaseAway } from "../platform/sql.js";
 import { FORM, JSON_TYPE, type OAuthFailure } from "./oauth-schemas.js";
 
 /** Far more than any of these requests needs. */
@@ -113,11 +114,12 @@ function describe(error: string, error_description: string): OAuthFailure {
 
 /** Failures that come before the provider: limits, bad bodies and missing parameters (RFC 6749 section 5.2). */
 function sendFailure(
-  error: FastifyError | OAuthError | AppError,
+  thrown: FastifyError | OAuthError | AppError,
   request: FastifyRequest,
   reply: FastifyReply,
 ): FastifyReply {
   forbidStoring(reply);
+  const error = isDatabaseAway(thrown) ? databaseAway(thrown) : thrown;
   if (error instanceof OAuthError) {
     if (error.status === 401) reply.header("www-authenticate", 'Basic realm="gatehouse", charset="UTF-8"');
     return reply.code(error.status).send(describe(error.code, error.message));

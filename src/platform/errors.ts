@@ -60,6 +60,11 @@ export function conflict(message: string, details: Readonly<Record<string, strin
   return new AppError("conflict", message, { details });
 }
 
+/** The same may work soon. */
+export function databaseAway(cause: unknown): AppError {
+  return new AppError("unavailable", "the database is away for a moment: try again", { cause });
+}
+
 /** The message of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

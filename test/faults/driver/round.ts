@@ -33,8 +33,8 @@ export interface RoundReport {
     readonly count: number;
     readonly attempts: number;
   }[];
-  /** From the last fault to the end of the last operation. */
-  readonly calmMs: number;
+  /** How long each part of the round took, in milliseconds. `calm` is from the last fault to the end of all operations. */
+  readonly parts: readonly (readonly [name: string, ms: number])[];
 }
 
 /** What was accepted has this long to end, once nothing goes wrong any more. */
@@ -46,27 +46,34 @@ const READY_LIMIT_MS = 180_000;
 export async function runRound(options: RoundOptions): Promise<RoundReport> {
   const { seed, backend, faultMs, clients } = options;
   const random = new Random(seed);
+  const parts = new Stopwatch();
   const site = await openSite(backend, random);
-  let calmMs = 0;
+  parts.lap("start");
   let operations: RoundReport["operations"] = [];
   try {
     const working = { goesOn: true };
     const busy = Array.from({ length: clients }, () => keepBusy(site, random.fork(), working));
     await strikeFor(site, random.fork(), faultMs);
     working.goesOn = false;
-    calmMs = await calm(site, busy);
+    parts.lap("faults");
+    await Promise.all(site.members.map((member) => member.ready(READY_LIMIT_MS)));
+    parts.lap("all processes back");
+    await calm(site, busy);
+    parts.lap("calm");
     await look(site);
     operations = await countOperations(site);
+    parts.lap("checks");
     await Promise.all(site.members.map((member) => member.retire()));
     await checkDeserted(site);
     checkLogs(site);
+    parts.lap("end");
   } catch (error) {
     site.findings.add(`the round itself has failed: ${error instanceof Error ? error.stack : String(error)}`);
   } finally {
     await finish(site, options);
   }
   return {
-    ...{ seed, backend, calmMs, operations, findings: site.findings.all() },
+    ...{ seed, backend, parts: parts.laps, operations, findings: site.findings.all() },
     faults: site.faults.entries(),
     answers: site.answers.entries(),
     outcomes: site.outcomes.entries(),
@@ -81,9 +88,19 @@ async function keepBusy(site: Site, random: Random, working: { readonly goesOn: 
   }
 }
 
-/** Waits until clients have their answers and operations have ended; milliseconds that it took. */
-async function calm(site: Site, busy: readonly Promise<void>[]): Promise<number> {
-  await Promise.all(site.members.map((member) => member.ready(READY_LIMIT_MS)));
+class Stopwatch {
+  readonly laps: [name: string, ms: number][] = [];
+  #since = performance.now();
+
+  lap(name: string): void {
+    const now = performance.now();
+    this.laps.push([name, Math.round(now - this.#since)]);
+    this.#since = now;
+  }
+}
+
+/** Waits until clients have their answers and operations have ended. */
+async function calm(site: Site, busy: readonly Promise<void>[]): Promise<void> {
   const began = performance.now();
   const limit = new AbortController();
   const late = delay(CALM_LIMIT_MS, false, { signal: limit.signal }).catch(() => false);
@@ -97,7 +114,6 @@ async function calm(site: Site, busy: readonly Promise<void>[]): Promise<number>
   const left = Math.max(1_000, CALM_LIMIT_MS - (performance.now() - began));
   // What has not ended by then is found, with its id, in the ledger.
   await until("all operations have ended", () => isAllDone(site), left).catch(() => {});
-  return Math.round(performance.now() - began);
 }
 
 async function look(site: Site): Promise<void> {
