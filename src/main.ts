@@ -2,6 +2,7 @@ import "dotenv/config";
 import { loadConfig } from "./config.js";
 import { runAll } from "./launcher.js";
 import { messageOf } from "./platform/errors.js";
+import { growHeapSparingly } from "./platform/heap.js";
 import { runRole } from "./role.js";
 import { EXIT, type Role } from "./shutdown.js";
 
@@ -14,6 +15,7 @@ async function main(): Promise<void> {
     console.error(`gatehouse: unknown role "${role}"; one of ${ROLES.join(", ")}`);
     process.exit(EXIT.usage);
   }
+  if (role === "worker") growHeapSparingly();
   const config = loadConfig(process.env, process.cwd());
   if (role === "all") await runAll(config, process.env);
   else await runRole(config, role as "api" | "worker");
