@@ -13,6 +13,11 @@ const engine: Engine = await createPostgresEngine(process.env["PATH"] ?? "");
 const CI = process.env["CI"] === "true";
 const context = { signal: NEVER, log: () => {} };
 
+function regionOf(): TestRegion {
+  if (region === null) throw new Error(engine.missing ?? "there is no engine");
+  return region;
+}
+
 /** A deployment of the tests: its row, so to speak. */
 interface Made {
   readonly spec: PlaceSpec;
@@ -21,17 +26,18 @@ interface Made {
   readonly adminSecret: string;
 }
 
-let region: TestRegion;
+/** Its servers end with the file, so it is made where such an end can be registered. */
+const region: TestRegion | null = engine.missing === null ? await createRegion() : null;
 
 async function make(limits = LIMITS): Promise<Made> {
   const secret = () => randomUUID().replaceAll("-", "");
-  return { spec: await region.spec(limits), command: 0, password: secret(), adminSecret: secret() };
+  return { spec: await regionOf().spec(limits), command: 0, password: secret(), adminSecret: secret() };
 }
 
 /** As the next command sees it. */
 async function next(made: Made, connections = 20): Promise<Instance> {
   made.command += 1;
-  const place = await openPlace(region, made.spec, made.command);
+  const place = await openPlace(regionOf(), made.spec, made.command);
   const { password, adminSecret } = made;
   const version = engine.versions[0]?.number ?? "";
   return {
@@ -88,8 +94,6 @@ describe.skipIf(engine.versions.length === 0 && !CI)("a postgres deployment", ()
   let made: Made;
 
   beforeAll(async () => {
-    if (engine.missing !== null) throw new Error(engine.missing);
-    region = await createRegion();
     made = await serving();
     await query(made, "CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL)");
     await query(made, "INSERT INTO accounts SELECT n, 100 FROM generate_series(1, 100) AS n");
@@ -297,13 +301,13 @@ describe.skipIf(engine.versions.length === 0 && !CI)("a postgres deployment", ()
         })(),
       );
       const small = { ...made.spec, limits: { ...LIMITS, storageBytes: 4 * MIB } };
-      const place = await openPlace(region, small, ++made.command);
+      const place = await openPlace(regionOf(), small, ++made.command);
       const instance = { ...(await next(made)), place };
       expect(
         (
           await refusal(
             engine.import(
-              { ...instance, place: await openPlace(region, small, ++made.command) },
+              { ...instance, place: await openPlace(regionOf(), small, ++made.command) },
               endless,
               context,
             ),
@@ -369,7 +373,7 @@ describe.skipIf(engine.versions.length === 0 && !CI)("a postgres deployment", ()
   it("is removed with everything, twice if asked", async () => {
     const gone = await serving();
     await engine.destroy(await next(gone), context);
-    expect(await region.substrate.list(NEVER)).not.toContain(gone.spec.id);
+    expect(await regionOf().substrate.list(NEVER)).not.toContain(gone.spec.id);
     await engine.destroy(await next(gone), context);
   });
 
