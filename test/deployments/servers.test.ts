@@ -51,16 +51,20 @@ describe.skipIf(!canRun)("databases that real servers serve", { timeout: 120_000
 
   afterAll(async () => {
     // A recovery may still hold one.
-    await until("all are terminated", async () => {
-      const left = (await list()).filter(({ status }) => status.state !== "terminated");
-      for (const { id } of left) {
-        await gatehouse.call("PUT", `/databases/${id}/terminate`, {
-          body: { finalSnapshot: false },
-          headers: { prefer: "wait=30" },
-        });
-      }
-      return left.length === 0 || null;
-    });
+    await until(
+      "all are terminated",
+      async () => {
+        const left = (await list()).filter(({ status }) => status.state !== "terminated");
+        for (const { id } of left) {
+          await gatehouse.call("PUT", `/databases/${id}/terminate`, {
+            body: { finalSnapshot: false },
+            headers: { prefer: "wait=30" },
+          });
+        }
+        return left.length === 0 || null;
+      },
+      90_000,
+    );
     expect(await readdir(join(folder, "regions", "places"))).toEqual([]);
     await gatehouse?.close();
     await rm(folder, { recursive: true, force: true });
