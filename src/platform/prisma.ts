@@ -27,6 +27,10 @@ export function openPrisma(
     keepAlive: true,
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
   });
+  // A connection that breaks is replaced by the pool, and its statement says so; unheard, the event would end the
+  // process: the pool hears idle connections alone.
+  pool.on("error", () => {});
+  pool.on("connect", (client) => client.on("error", () => {}));
   return { prisma: new PrismaClient({ adapter: new PrismaPg(pool, { disposeExternalPool: true }) }), pool };
 }
 
