@@ -1,8 +1,8 @@
 import { connect } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { messageOf } from "../../platform/errors.js";
 import { type EngineContext, EngineError, type Health, type Observed } from "../engine.js";
+import { polling } from "../polling.js";
 import { ADMIN } from "./settings.js";
 
 /** Where Gatehouse reaches a server. */
@@ -70,13 +70,6 @@ export async function infoOf(client: Redis, section: string): Promise<Info> {
 
 export function numberIn(info: Info, field: string): number {
   return Number(info.get(field) ?? 0);
-}
-
-/** Looks every 20 ms, and more seldom later, until `done` says so. */
-export async function polling(signal: AbortSignal, done: () => Promise<boolean>): Promise<void> {
-  for (let pause = 20; !(await done()); pause = Math.min(500, pause * 1.3)) {
-    await delay(pause, undefined, { signal });
-  }
 }
 
 const HEALTH_MS = 2_000;

@@ -1,6 +1,7 @@
 import type { Readable } from "node:stream";
 import { EngineError } from "../engine.js";
-import { type asAdmin, infoOf, polling } from "./admin.js";
+import { polling } from "../polling.js";
+import { type asAdmin, infoOf } from "./admin.js";
 import { CURRENT, type GraphServer } from "./server.js";
 
 const COPY = `${CURRENT}/snapshot.rdb`;

@@ -1,8 +1,9 @@
 import type { Readable } from "node:stream";
 import type { Redis } from "ioredis";
 import { EngineError } from "../engine.js";
+import { polling } from "../polling.js";
 import { ToolError } from "../substrate.js";
-import { infoOf, numberIn, polling } from "./admin.js";
+import { infoOf, numberIn } from "./admin.js";
 import { CURRENT, type GraphServer } from "./server.js";
 import { ARCHIVE, limitsOf } from "./settings.js";
 

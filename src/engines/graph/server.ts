@@ -1,7 +1,8 @@
 import type { Redis } from "ioredis";
 import { type EngineContext, EngineError, type Instance, type StorageHold } from "../engine.js";
+import { polling } from "../polling.js";
 import type { Volume } from "../substrate.js";
-import { type Address, asAdmin, infoOf, numberIn, polling, untilServing } from "./admin.js";
+import { type Address, asAdmin, infoOf, numberIn, untilServing } from "./admin.js";
 import type { GraphPrograms } from "./programs.js";
 import { accounts, configuration, type Listening, type ServerPaths } from "./settings.js";
 

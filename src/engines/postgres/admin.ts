@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import { EngineError, type Instance, type Observed } from "../engine.js";
 import { FencedError } from "../substrate.js";
@@ -92,11 +91,4 @@ export async function hasLoaded({ place: { fence } }: Instance, client: pg.Clien
   await client.query(FENCES);
   const { rowCount } = await client.query("SELECT 1 FROM gatehouse_fence WHERE loaded = $1", [fence.command]);
   return rowCount === 1;
-}
-
-/** Looks every 20 ms, and more seldom later, until `done` says so. */
-export async function polling(signal: AbortSignal, done: () => Promise<boolean>): Promise<void> {
-  for (let pause = 20; !(await done()); pause = Math.min(500, pause * 1.3)) {
-    await delay(pause, undefined, { signal });
-  }
 }

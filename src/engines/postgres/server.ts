@@ -1,7 +1,8 @@
 import { Readable } from "node:stream";
 import pg from "pg";
 import { type EngineContext, EngineError, type Instance } from "../engine.js";
-import { asAdmin, fenced, polling } from "./admin.js";
+import { polling } from "../polling.js";
+import { asAdmin, fenced } from "./admin.js";
 import { knock } from "./health.js";
 import type { PostgresPrograms } from "./programs.js";
 import {
