@@ -1,15 +1,6 @@
-import {
-  chmodSync,
-  chownSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readlinkSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-} from "node:fs";
+import { chownSync, lstatSync, mkdtempSync, readlinkSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { machineFolder, makeFolder } from "../platform/folders.js";
 import { short } from "../platform/processes.js";
 import { type Account, accountCan, accountForRoot, isRoot } from "./account.js";
 
@@ -29,8 +20,6 @@ export interface Place {
   outside(): string;
 }
 
-const OUTSIDE = "/var/lib/gatehouse";
-
 /**
  * Finds, or decides on the first start, where the server of this home folder lives, and makes the folders.
  *
@@ -44,8 +33,7 @@ export function preparePlace(home: string): Place {
   makeFolder(home, root ? 0o711 : 0o700);
   makeFolder(inside, root ? 0o711 : 0o700);
   const outside = () => {
-    const folder = join(OUTSIDE, short(home));
-    makeFolder(OUTSIDE, 0o755);
+    const folder = join(machineFolder(), short(home));
     makeFolder(folder, 0o711);
     link(folder, join(inside, "outside"));
     return folder;
@@ -102,13 +90,6 @@ export function linkPlace(place: Place): void {
 /** Gives a file or folder to the account of the server. */
 export function giveTo(account: Account | undefined, path: string): void {
   if (account !== undefined) chownSync(path, account.uid, account.gid);
-}
-
-/** The umask must not narrow these modes: another account passes through. Folders that exist are left alone. */
-function makeFolder(path: string, mode: number): void {
-  if (statSync(path, { throwIfNoEntry: false }) !== undefined) return;
-  mkdirSync(path, { recursive: true });
-  chmodSync(path, mode);
 }
 
 /** Tries what will be done: a folder made by root, given to the account, written by it. */

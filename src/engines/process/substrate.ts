@@ -1,7 +1,8 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
+import { MACHINE_FOLDER, machineFolder, makeFolder } from "../../platform/folders.js";
 import { short } from "../../platform/processes.js";
 import type { Fence, Place, PlaceSpec, PlaceView, Substrate } from "../substrate.js";
 import { layoutOf } from "./layout.js";
@@ -53,7 +54,7 @@ export function createProcessSubstrate(options: ProcessSubstrateOptions): Substr
     missing:
       missing ??
       (root === null
-        ? `users of databases cannot enter ${options.root} nor /var/lib/gatehouse: let others enter the folders above (chmod o+x)`
+        ? `users of databases cannot enter ${options.root} nor ${MACHINE_FOLDER}: let others enter the folders above (chmod o+x)`
         : null),
 
     async open(spec: PlaceSpec, fence: Fence, signal: AbortSignal): Promise<Place> {
@@ -90,7 +91,8 @@ function whatIsMissing(): string | null {
 
 /** The folder where places can be, made ready; null where the users of places could not get there. */
 function usableRoot(asked: string, uid: number | undefined): string | null {
-  for (const root of [asked, join("/var/lib/gatehouse", short(asked))]) {
+  const outside = join(uid === undefined ? MACHINE_FOLDER : machineFolder(), short(asked));
+  for (const root of [asked, outside]) {
     // Where nothing else is open, nobody's folders are opened up for this.
     makeFolder(root, uid === undefined ? 0o700 : 0o711);
     const places = join(root, "places");
@@ -102,13 +104,6 @@ function usableRoot(asked: string, uid: number | undefined): string | null {
     if (spawnSync(command, args, { cwd: "/", stdio: "ignore" }).status === 0) return root;
   }
   return null;
-}
-
-/** The umask must not narrow these modes: other accounts pass through. Folders that exist are left alone. */
-function makeFolder(path: string, mode: number): void {
-  if (existsSync(path)) return;
-  mkdirSync(path, { recursive: true, mode });
-  chmodSync(path, mode);
 }
 
 function isFree(host: string, port: number): Promise<boolean> {

@@ -1,5 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { MACHINE_FOLDER } from "../../platform/folders.js";
 
 /** User ids that a root worker gives to its places, one each; the group ids are the same. */
 export interface UserRange {
@@ -8,7 +10,7 @@ export interface UserRange {
 }
 
 /** Who has which id: one folder for the machine, since its ids are the machine's. */
-export const USERS_FOLDER = "/var/lib/gatehouse/users";
+export const USERS_FOLDER = join(MACHINE_FOLDER, "users");
 
 /**
  * Ids that nothing else gives out (https://systemd.io/UIDS-GIDS/): above the containers' ones where this user

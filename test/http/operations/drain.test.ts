@@ -1,5 +1,5 @@
 import pg from "pg";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { startApi } from "../../../src/api.js";
 import { createMetrics } from "../../../src/platform/metrics.js";
 import { until } from "../../support/until.js";
@@ -22,13 +22,15 @@ test("an api that stops says so on /readyz, and answers what has begun", async (
   // A request that stands still in its midst: somebody holds the job's row.
   const holder = new pg.Client({ connectionString: gatehouse.database.url });
   await holder.connect();
+  onTestFinished(() => holder.end());
   await holder.query("BEGIN");
   await holder.query("SELECT 1 FROM jobs WHERE id = $1 FOR UPDATE", [job.id]);
   const headers = { authorization: `Bearer ${await gatehouse.token()}` };
   const begun = fetch(`${origin}/api/v1/jobs/${job.id}/sync`, { method: "POST", headers });
   await until("it waits for the row", async () => {
     const waiting = await gatehouse.database.query(
-      "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE OF j%'",
+      `SELECT 1 FROM pg_stat_activity
+       WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FROM jobs%FOR UPDATE%'`,
     );
     return waiting.length === 1;
   });
@@ -39,7 +41,6 @@ test("an api that stops says so on /readyz, and answers what has begun", async (
   expect(((await probe.json()) as { detail: string }).detail).toContain("draining");
   expect((await fetch(`${origin}/healthz`)).status).toBe(200);
   await holder.query("COMMIT");
-  await holder.end();
   const answer = await begun;
   expect(answer.status).toBe(202);
   await stopped;
