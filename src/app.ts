@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import cors from "@fastify/cors";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
 import type { Access } from "./access.js";
@@ -26,13 +27,13 @@ import { peopleApi } from "./http/project-api/people.js";
 import { projectApi } from "./http/project-api/routes.js";
 import { type RatePolicy, RequestLimit } from "./http/rate-limit.js";
 import { Problem } from "./http/schemas/common.js";
+import { sharedSerializers } from "./http/serialization.js";
 import type { Services } from "./http/services.js";
 import { sessionAuthenticator, sessionPlugin } from "./http/session-auth.js";
 import { topicsDialect } from "./http/topics-api/dialect.js";
 import { topicsApi } from "./http/topics-api/routes.js";
 import { tracingPlugin } from "./http/tracing.js";
 import { validationPlugin } from "./http/validation.js";
-import { newId } from "./platform/ids.js";
 import type { Logger } from "./platform/logger.js";
 import type { Metrics } from "./platform/metrics.js";
 import type { Tracer } from "./platform/tracing.js";
@@ -69,7 +70,8 @@ const DIALECTS = [projectDialect, topicsDialect, deploymentsDialect, coreDialect
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: deps.logger as FastifyBaseLogger,
-    genReqId: newId,
+    // In no order: nothing is stored by it, and every request pays for it.
+    genReqId: () => randomUUID(),
     bodyLimit: BODY_LIMIT,
     // `bodyTimePlugin` has a limit per route.
     requestTimeout: 0,
@@ -79,6 +81,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     return503OnClosing: true,
     clientErrorHandler: clientErrorHandler(DIALECTS),
     frameworkErrors: (error, request, reply) => void sendFailure(DIALECTS, error, request, reply),
+    schemaController: { compilersFactory: { buildSerializer: sharedSerializers() } },
     routerOptions: { maxParamLength: 500, ignoreTrailingSlash: true },
   });
   app.addSchema(Problem);

@@ -130,18 +130,19 @@ function newToken(provider: Provider, ctx: GrantContext, issue: Issue, lifetime:
 /** What tokens are issued by, until they are signed. */
 const issues = new WeakMap<object, Issue>();
 
-/** What the guards judge a token by, besides RFC 9068's claims. */
-export function claimsOf(token: object) {
+/**
+ * Adds what the guards judge a token by, besides RFC 9068's claims. Member by member: the provider's own way to have
+ * more claims, spread into its own, takes three times as long.
+ */
+export function addClaims(token: object, payload: Record<string, unknown>): void {
   const issue = issues.get(token);
   if (issue === undefined) throw new Error("a token that was not issued here");
   const { client, person, server } = issue;
-  return {
-    // Its tenant, and its client's generation.
-    org: client.organizationId,
-    gen: client.generation,
-    // A registered resource server: one that takes over its name is another.
-    ...(server.id === null ? {} : { rs: server.id }),
-    // The generation of the person that it stands for.
-    ...(person === null ? {} : { ugen: person.generation }),
-  };
+  // Its tenant, and its client's generation.
+  payload["org"] = client.organizationId;
+  payload["gen"] = client.generation;
+  // A registered resource server: one that takes over its name is another.
+  if (server.id !== null) payload["rs"] = server.id;
+  // The generation of the person that it stands for.
+  if (person !== null) payload["ugen"] = person.generation;
 }

@@ -8,7 +8,7 @@ import {
   clientAuthentication,
 } from "./client-authentication.js";
 import { GRANT_TYPES, registerGrants } from "./grant-types.js";
-import { claimsOf, type IssuingDeps } from "./issuing.js";
+import { addClaims, type IssuingDeps } from "./issuing.js";
 import { type ActiveKey, SIGNING_ALGORITHM } from "./keys.js";
 import type { DeprecationLog } from "./password-grant.js";
 import { BatchSigningKey } from "./signer.js";
@@ -65,7 +65,7 @@ function configuration(deps: ProviderDeps, key: ActiveKey): Configuration {
     },
     routes: { token: TOKEN_PATH },
     responseTypes: [],
-    extraTokenClaims: (_ctx, token) => claimsOf(token),
+    formats: { customizers: { jwt: (_ctx, token, { payload }) => addClaims(token, payload) } },
   };
 }
 

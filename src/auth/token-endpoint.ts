@@ -48,14 +48,13 @@ export function createTokenEndpoint(deps: TokenEndpointDeps): TokenEndpoint {
     accept(parameters, request, context = {}) {
       checkGrant(parameters);
       checkClient(parameters, request);
-      const { audience: _audience, ...canonical } = { ...parameters, resource: askedFor(parameters) };
-      return answer(new TokenRequest(request, publicUrl, canonical, context));
+      return answer(new TokenRequest(request, publicUrl, parameters, askedFor(parameters), context));
     },
     authenticate({ client_id, client_secret, client_assertion, client_assertion_type }, request, errand) {
       const client = { client_id, client_secret, client_assertion, client_assertion_type };
       const parameters = { ...present(client), grant_type: ERRAND };
       checkClient(parameters, request);
-      return answer(new TokenRequest(request, publicUrl, parameters, { errand }));
+      return answer(new TokenRequest(request, publicUrl, parameters, null, { errand }));
     },
   };
 }

@@ -51,6 +51,7 @@ export class TokenRequest extends IncomingMessage {
     real: IncomingMessage,
     publicUrl: URL,
     parameters: TokenParameters,
+    resource: string | null,
     context: TokenRequestContext,
   ) {
     super(real.socket);
@@ -58,7 +59,7 @@ export class TokenRequest extends IncomingMessage {
     this.baseUrl = publicUrl.pathname.replace(/\/$/, "");
     const { authorization, dpop } = real.headers;
     this.proof = dpop?.toString();
-    this.#body = Buffer.from(encode(parameters));
+    this.#body = Buffer.from(encode(parameters, resource));
     this.method = "POST";
     this.url = TOKEN_PATH;
     this.headers = {
@@ -76,8 +77,13 @@ export class TokenRequest extends IncomingMessage {
   }
 }
 
-function encode(parameters: TokenParameters): string {
-  return Object.entries(parameters)
-    .flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`]))
-    .join("&");
+/** `resource` in the place of both of its names. */
+function encode(parameters: TokenParameters, resource: string | null): string {
+  let form = resource === null ? "" : `resource=${encodeURIComponent(resource)}`;
+  for (const name in parameters) {
+    const value = parameters[name as keyof TokenParameters];
+    if (value === undefined || name === "audience" || name === "resource") continue;
+    form += `${form === "" ? "" : "&"}${name}=${encodeURIComponent(value)}`;
+  }
+  return form;
 }
