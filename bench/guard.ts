@@ -4,7 +4,7 @@ import { interleave } from "./support/load.js";
 import { type BenchResult, compare, print } from "./support/report.js";
 
 const CLIENTS = 200;
-const OPTIONS = { rounds: 7, seconds: 3, connections: 32 };
+const OPTIONS = { rounds: 15, seconds: 2, connections: 32 };
 
 /** Requests per second of a guarded route, 200 tokens of 200 clients in use, against the same route open. */
 export async function run(options: Partial<typeof OPTIONS> = {}): Promise<BenchResult> {

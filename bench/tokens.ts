@@ -5,7 +5,7 @@ import { interleave } from "./support/load.js";
 import { type BenchResult, compare, print } from "./support/report.js";
 
 const FORM = { "content-type": "application/x-www-form-urlencoded" };
-const OPTIONS = { rounds: 7, seconds: 3, connections: 16 };
+const OPTIONS = { rounds: 15, seconds: 2, connections: 16 };
 
 /** Tokens per second (client_credentials, ES256) of the app's token route against a bare oidc-provider. */
 export async function run(options: Partial<typeof OPTIONS> = {}): Promise<BenchResult> {

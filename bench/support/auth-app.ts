@@ -1,5 +1,4 @@
 import type { AddressInfo } from "node:net";
-import { pino } from "pino";
 import { openAccess } from "../../src/access.js";
 import { buildServices, limitsOf } from "../../src/api.js";
 import { buildApp } from "../../src/app.js";
@@ -11,6 +10,7 @@ import { loadConfig } from "../../src/config.js";
 import { Waiters } from "../../src/operations/waiters.js";
 import { MasterKey } from "../../src/platform/crypto.js";
 import { newId, newSecret } from "../../src/platform/ids.js";
+import { createLogger } from "../../src/platform/logger.js";
 import { openRuntime } from "../../src/runtime.js";
 import { VERSION } from "../../src/version.js";
 import { serve } from "./child.js";
@@ -31,8 +31,7 @@ const config = loadConfig(
   },
   process.cwd(),
 );
-// Lines are written at once, as those of the real log are (pino's default).
-const logger = pino({ level: "info" }, pino.destination({ dest: "/dev/null", sync: true }));
+const logger = createLogger("info", "api", "/dev/null");
 const masterKey = new MasterKey(MasterKey.generate());
 const runtime = await openRuntime(config, process.env["BENCH_DATABASE_URL"] ?? "", masterKey, logger);
 const { prisma, db, signals } = runtime;

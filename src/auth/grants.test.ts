@@ -17,7 +17,7 @@ describe("the scope of a token", () => {
       undefined,
       full,
       everywhere,
-      "service production:destructive platform:admin",
+      "service production:destructive platform:admin platform:metrics",
     ],
     ["is service for all of a tenant", undefined, tenant, everywhere, "service"],
     ["is the subset that is asked", "job:read", reader, everywhere, "job:read"],

@@ -21,14 +21,18 @@ export function pathOfPart(part: string): string {
   return PARTS[part] ?? `/${part}`;
 }
 
-/** A query is percent-encoded UTF-8; the parser would take what is not as it stands, for something nobody sent. */
-function requireDecodable(url: string): void {
+/**
+ * What is wrong with a query that is not percent-encoded UTF-8: the parser would take it as it stands, for something
+ * nobody sent.
+ */
+function faultOfQuery(url: string): Error | undefined {
   const query = url.slice(url.indexOf("?") + 1);
-  if (query === url || !query.includes("%")) return;
+  if (query === url || !query.includes("%")) return undefined;
   try {
     decodeURIComponent(query);
+    return undefined;
   } catch {
-    throw invalid("the query is not percent-encoded UTF-8", [
+    return invalid("the query is not percent-encoded UTF-8", [
       { path: "/query", message: "is not percent-encoded UTF-8" },
     ]);
   }
@@ -39,7 +43,7 @@ export const validationPlugin = fp(
   async (app: FastifyInstance) => {
     const exact = new Ajv({ ...SETTINGS, coerceTypes: false });
     const coerced = new Ajv({ ...SETTINGS, coerceTypes: "array" });
-    app.addHook("preValidation", async (request) => requireDecodable(request.url));
+    app.addHook("preValidation", (request, _reply, done) => done(faultOfQuery(request.url)));
     for (const ajv of [exact, coerced]) formats.default(ajv, ["date-time", "uuid", "uri", "email"]);
     app.setValidatorCompiler(({ schema, httpPart }) => {
       const validate = (httpPart === "body" ? exact : coerced).compile(schema);

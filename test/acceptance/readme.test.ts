@@ -18,7 +18,10 @@ function runLines(document: string, server: BuiltServer) {
     .replaceAll("http://localhost:8080", server.url)
     .replace("CLIENT_ID=...", `CLIENT_ID=${server.clientId}`)
     .replace("CLIENT_SECRET=...", `CLIENT_SECRET=${server.clientSecret}`);
-  return spawnSync("bash", ["-euo", "pipefail", "-c", script], { encoding: "utf8", timeout: 50_000 });
+  return spawnSync("bash", ["--norc", "-euo", "pipefail", "-c", script], {
+    encoding: "utf8",
+    timeout: 50_000,
+  });
 }
 
 describe.skipIf(!canRun)("README.md", () => {
