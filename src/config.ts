@@ -72,6 +72,8 @@ export interface Config {
   readonly rotateKeysDays: number;
   readonly logLevel: string;
   readonly workerConcurrency: number;
+  /** Running work gets this long to end at a stop; then other workers take it over. */
+  readonly graceMs: number;
   /** Operations that one organization may have running at once, on all workers together. */
   readonly organizationConcurrency: number;
   /** Regions whose operations a worker does, besides those of no region. */
@@ -131,6 +133,8 @@ const SCHEMA = {
     GATEHOUSE_LEASE_MS: { ...milliseconds, default: 6_000 },
     GATEHOUSE_HEARTBEAT_MS: { ...milliseconds, default: 1_500 },
     GATEHOUSE_SWEEP_MS: { ...milliseconds, default: 1_000 },
+    // The whole stop is ended by force after 30 s (role.ts).
+    GATEHOUSE_GRACE_MS: { type: "integer", minimum: 0, maximum: 20_000, default: 20_000 },
   },
 } as const;
 
@@ -152,6 +156,7 @@ const WANTED: Readonly<Record<string, string>> = {
   WORKER_CONCURRENCY: "a number from 1 to 256",
   IMPORT_LIMIT_MIB: "a number of MiB from 1 to 16777216",
   ORGANIZATION_CONCURRENCY: "a number from 1 to 1000",
+  GATEHOUSE_GRACE_MS: "milliseconds, 0 to 20000",
   GATEHOUSE_REGIONS: "names of regions (a-z 0-9 -, at most 32 characters) with commas between",
 };
 
@@ -198,6 +203,7 @@ interface Settings {
   readonly GATEHOUSE_LEASE_MS: number;
   readonly GATEHOUSE_HEARTBEAT_MS: number;
   readonly GATEHOUSE_SWEEP_MS: number;
+  readonly GATEHOUSE_GRACE_MS: number;
 }
 
 /**
@@ -310,6 +316,7 @@ function toConfig(settings: Settings, cwd: string, deployments: DeploymentsConfi
     rotateKeysDays: settings.ROTATE_KEYS_DAYS,
     logLevel: settings.LOG_LEVEL,
     workerConcurrency: settings.WORKER_CONCURRENCY,
+    graceMs: settings.GATEHOUSE_GRACE_MS,
     organizationConcurrency: settings.ORGANIZATION_CONCURRENCY,
     regions:
       settings.GATEHOUSE_REGIONS === undefined

@@ -30,9 +30,6 @@ import { Scheduler } from "./worker/scheduler.js";
 import { Deliverer } from "./worker/webhooks/deliverer.js";
 import { Sender } from "./worker/webhooks/sender.js";
 
-/** Running work gets this long to end at a stop; then other workers take it over. */
-const GRACE_MS = 20_000;
-
 /** Secrets of answers are kept for ten minutes, and no hour more; archives are large. */
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
@@ -127,8 +124,8 @@ export async function startWorker(
         snapshotScheduler.stop(),
         housekeeping.stop(),
         oftenKeeping.stop(),
-        runner.stop(GRACE_MS),
-        deliverer.stop(GRACE_MS),
+        runner.stop(config.graceMs),
+        deliverer.stop(config.graceMs),
       ]);
       await runtime.dispatcher.stop();
       if (withServers) await servers.stopAll();
