@@ -16,6 +16,7 @@ import { AuditEvents } from "./domain/audit/events.js";
 import { Connections } from "./domain/connections/connections.js";
 import { Probes } from "./domain/connections/probe.js";
 import { Cancellations } from "./domain/jobs/cancel.js";
+import { JobSchedules } from "./domain/jobs/job-schedules.js";
 import { Jobs } from "./domain/jobs/jobs.js";
 import { Retries } from "./domain/jobs/retry.js";
 import { Syncs } from "./domain/jobs/sync.js";
@@ -52,6 +53,7 @@ export function buildServices(
   const { filesRoot, outboundAllow } = config;
   const catalog = catalogOf(buildConnectors({ filesRoot, outboundAllow, forbidden: [] }));
   const connections = new Connections(prisma, catalog, masterKey);
+  const jobs = new Jobs(prisma, connections);
   const changed = (clientId: string): void => void signals.publish("access.changed", clientId);
   const holders = { prisma, masterKey, clock: access.clock, changed };
   const due = (): void => void signals.publish("webhook.due", "");
@@ -61,7 +63,8 @@ export function buildServices(
     connections,
     catalog,
     probes: new Probes({ db, ledger, dispatcher, waiters, connections, masterKey }),
-    jobs: new Jobs(prisma, connections),
+    jobs,
+    jobSchedules: new JobSchedules(prisma, jobs),
     syncs: new Syncs(db, ledger, dispatcher),
     cancellations: new Cancellations({ db, dispatcher, signals }),
     retries: new Retries({ db, ledger, dispatcher, signals }),

@@ -7,7 +7,8 @@ import { AuditEvents } from "./domain/audit/events.js";
 import { Connections } from "./domain/connections/connections.js";
 import { cleanUpArchives } from "./domain/deployments/cleanup.js";
 import { pruneRuns } from "./domain/jobs/retention.js";
-import { Schedules } from "./domain/jobs/schedules.js";
+import { scheduledJobs } from "./domain/jobs/scheduled.js";
+import { Schedules } from "./domain/schedules/engine.js";
 import { Outbox } from "./domain/webhooks/outbox.js";
 import { DELIVERY_POLICY } from "./domain/webhooks/policy.js";
 import { pruneWebhooks } from "./domain/webhooks/retention.js";
@@ -82,11 +83,9 @@ export async function startWorker(
   await runner.start();
   runtime.dispatcher.start(config.timing.sweepMs);
   servers.start();
-  const scheduler = new Scheduler(new Schedules(runtime.db, runtime.ledger, runtime.dispatcher), logger);
+  const books = [scheduledJobs(runtime.ledger), buildDeployments(runtime).schedules];
+  const scheduler = new Scheduler(new Schedules(runtime.db, runtime.dispatcher, books, logger), logger);
   scheduler.start(config.timing.sweepMs);
-  const deployments = buildDeployments(runtime);
-  const snapshotScheduler = new Scheduler(deployments.schedules, logger);
-  snapshotScheduler.start(config.timing.sweepMs);
   const deliverer = buildDeliverer(runtime, workerId);
   deliverer.start();
   const auditEvents = new AuditEvents(prisma);
@@ -121,7 +120,6 @@ export async function startWorker(
       await Promise.all([
         servers.stop(),
         scheduler.stop(),
-        snapshotScheduler.stop(),
         housekeeping.stop(),
         oftenKeeping.stop(),
         runner.stop(config.graceMs),

@@ -11,6 +11,7 @@ import type { Connections } from "../domain/connections/connections.js";
 import type { Probes } from "../domain/connections/probe.js";
 import type { DeploymentServices } from "../domain/deployments/services.js";
 import type { Cancellations } from "../domain/jobs/cancel.js";
+import type { JobSchedules } from "../domain/jobs/job-schedules.js";
 import type { Jobs } from "../domain/jobs/jobs.js";
 import type { Retries } from "../domain/jobs/retry.js";
 import type { Syncs } from "../domain/jobs/sync.js";
@@ -35,6 +36,7 @@ export interface Services {
   readonly catalog: ConnectorCatalog;
   readonly probes: Probes;
   readonly jobs: Jobs;
+  readonly jobSchedules: JobSchedules;
   readonly syncs: Syncs;
   readonly cancellations: Cancellations;
   readonly retries: Retries;

@@ -49,8 +49,24 @@ class Runner implements Sql {
   }
 }
 
-class Transaction extends Runner {
+/** Statements of one transaction. */
+export class Transaction extends Runner {
   readonly #listeners: (() => void)[] = [];
+
+  /** Work that is taken back alone where it rejects, unless the whole transaction is lost; rejects all the same. */
+  async part<T>(work: () => Promise<T>): Promise<T> {
+    const before = this.#listeners.length;
+    await this.run("SAVEPOINT part");
+    try {
+      return await work();
+    } catch (error) {
+      if (!isDatabaseAway(error)) {
+        await this.run("ROLLBACK TO SAVEPOINT part");
+        this.#listeners.length = before;
+      }
+      throw error;
+    }
+  }
 
   override afterCommit(listener: () => void): void {
     this.#listeners.push(listener);
@@ -90,7 +106,7 @@ export class Database extends Runner {
   }
 
   /** Commits when `work` resolves, rolls back when it rejects; a connection in doubt is thrown away. */
-  async transaction<T>(work: (tx: Sql) => Promise<T>): Promise<T> {
+  async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     const client = await this.pool.connect();
     let broken = false;
     // The pool hears idle connections alone; unheard, the event of this one would end the process.

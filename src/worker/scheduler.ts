@@ -1,10 +1,5 @@
+import type { Schedules } from "../domain/schedules/engine.js";
 import type { Logger } from "../platform/logger.js";
-
-/** Schedules of one kind. */
-interface Schedules {
-  /** Takes every tick that is due; says how many. */
-  runDue(): Promise<number>;
-}
 
 /** Looks for due schedules from time to time. */
 export class Scheduler {

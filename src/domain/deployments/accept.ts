@@ -36,6 +36,8 @@ export interface Acceptance<C extends Command> {
   readonly payloadSecrets?: Uint8Array;
   /** Held besides, until the operation ends. */
   readonly locks?: readonly LockTarget[];
+  /** A schedule asks, nobody who waits. */
+  readonly scheduled?: boolean;
   /** For the audit log, besides the operation. */
   readonly details?: Readonly<Record<string, unknown>>;
 }
@@ -69,7 +71,16 @@ export async function acceptCommand<C extends Command>(
   principal: Principal,
   acceptance: Acceptance<C>,
 ): Promise<Operation> {
-  const { command, on, operationId, extra, payloadSecrets, locks = [], details } = acceptance;
+  const {
+    command,
+    on,
+    operationId,
+    extra,
+    payloadSecrets,
+    locks = [],
+    scheduled = false,
+    details,
+  } = acceptance;
   const target = await beginOn(tx, command, on);
   const operation = await ledger.request(tx, {
     ...(operationId === undefined ? {} : { id: operationId }),
@@ -83,6 +94,7 @@ export async function acceptCommand<C extends Command>(
     origin: principal.origin,
     createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
     region: on.region,
+    scheduled,
   });
   await auditSql(tx, principal, {
     action: operationOf(command),

@@ -1,10 +1,10 @@
 import type { Ledger } from "../../operations/ledger.js";
 import type { Operation } from "../../operations/operation.js";
 import type { Sql } from "../../platform/sql.js";
+import { system } from "../system.js";
 import { acceptCommand } from "./accept.js";
 import { holdDeployments } from "./record.js";
 import { begin } from "./state.js";
-import { system } from "./system.js";
 
 /**
  * Accepts an operation that brings a deployment's server to where it should be, within the caller's transaction. Null

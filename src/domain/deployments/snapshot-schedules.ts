@@ -2,14 +2,15 @@ import type { Principal } from "../../auth/principal.js";
 import { conflict, invalid, notFound } from "../../platform/errors.js";
 import type { Sql } from "../../platform/sql.js";
 import { auditSql } from "../audit/audit.js";
-import { nextRun, parseFrequency } from "../jobs/schedule.js";
+import { nextTick, parseCron, parseTimeZone } from "../schedules/cron.js";
+import type { DueSchedule, ScheduleBook, ScheduleState } from "../schedules/engine.js";
+import { system } from "../system.js";
 import { acceptCommand, type DeploymentDeps } from "./accept.js";
 import { type DeploymentRef, type HeldDeployment, holdOne } from "./access.js";
 import type { Commands } from "./commands.js";
 import type { Deployments } from "./deployments.js";
 import { DEPLOYMENT } from "./operations.js";
 import { refusal } from "./state.js";
-import { system } from "./system.js";
 
 export interface ScheduleInput {
   /** Five fields, or @daily, @hourly ... */
@@ -47,8 +48,8 @@ const PUT = {
 
 const DUE = {
   name: "snapshot_schedules_due",
-  text: `SELECT s.deployment_id AS "deploymentId", s.cron, s.time_zone AS "timeZone", d.organization_id AS "organizationId",
-           clock_timestamp() AS now,
+  text: `SELECT s.deployment_id AS id, s.cron, s.time_zone AS "timeZone", s.next_run_at AS "nextAt",
+           d.organization_id AS "organizationId", d.project_id AS "projectId", clock_timestamp() AS now,
            (SELECT l.operation_id FROM operation_locks l
              WHERE l.resource_type = $1 AND l.resource_id = s.deployment_id) AS "activeOperationId"
          FROM snapshot_schedules s JOIN deployments d ON d.id = s.deployment_id
@@ -56,19 +57,18 @@ const DUE = {
          ORDER BY s.next_run_at LIMIT 1 FOR UPDATE OF s, d SKIP LOCKED`,
 };
 
-interface Due {
-  readonly deploymentId: string;
-  readonly cron: string;
-  readonly timeZone: string;
-  readonly organizationId: string;
-  /** PostgreSQL's: the processes' clocks may differ. */
-  readonly now: Date;
+interface Due extends Omit<DueSchedule, "overlap" | "queuedAt" | "obstacle"> {
   /** The operation that holds the deployment. */
   readonly activeOperationId: string | null;
 }
 
-/** When snapshots are made by themselves; the schedules live in PostgreSQL, and each tick is taken by one worker. */
-export class SnapshotSchedules {
+interface DueSnapshot extends DueSchedule {
+  readonly on: HeldDeployment;
+}
+
+/** When snapshots are made by themselves. A tick that finds another operation at work passes: the next one counts. */
+export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
+  readonly kind = DEPLOYMENT;
   readonly #deps: DeploymentDeps;
   readonly #deployments: Deployments;
   readonly #commands: Commands;
@@ -88,7 +88,8 @@ export class SnapshotSchedules {
 
   /** Sets or replaces it. Throws an invalid request for what is no cron expression or no time zone. */
   async put(principal: Principal, ref: DeploymentRef, input: ScheduleInput): Promise<ScheduleView> {
-    const cron = cronOf(input);
+    const cron = cronOf(input.cron);
+    const timeZone = zoneOf(input.timeZone);
     return this.#deps.db.transaction(async (tx) => {
       const on = await holdOne(tx, principal, ref);
       if (on.terminatedAt !== null) throw conflict("the database is terminated");
@@ -96,9 +97,9 @@ export class SnapshotSchedules {
       if (ofPlan < (input.keep ?? 1)) {
         throw fault("/keep", `must be at most ${ofPlan}: the plan ${on.plan} keeps no more snapshots`);
       }
-      const next = nextRun(cron, input.timeZone, new Date());
+      const next = nextTick(cron, timeZone, new Date());
       const [row] = await tx.rows<ScheduleView>(PUT, [
-        ...[on.id, cron, input.timeZone, input.keep, next, principal.name],
+        ...[on.id, cron, timeZone, input.keep, next, principal.name],
       ]);
       if (row === undefined) throw new Error("an insert returned no row");
       await note(tx, principal, on, "snapshotSchedule.put", { ...input });
@@ -116,32 +117,24 @@ export class SnapshotSchedules {
     });
   }
 
-  /** Takes every tick that is due; says how many. Ticks that nobody was there for are made up for by one snapshot. */
-  async runDue(): Promise<number> {
-    let taken = 0;
-    while (await this.#deps.db.transaction((tx) => this.#takeOne(tx))) taken += 1;
-    if (taken > 0) void this.#deps.dispatcher.dispatch();
-    return taken;
+  async take(tx: Sql): Promise<DueSnapshot | null> {
+    const [due] = await tx.rows<Due>(DUE, [DEPLOYMENT]);
+    if (due === undefined) return null;
+    const on = await holdOne(tx, system("scheduler", due.organizationId), { id: due.id, engine: null });
+    const { activeOperationId } = due;
+    const reason = this.#reasonAgainst(due, on);
+    const obstacle = reason === null ? null : { name: on.name, reason, activeOperationId };
+    return { ...due, overlap: "skip", queuedAt: null, obstacle, on };
   }
 
-  async #takeOne(tx: Sql): Promise<boolean> {
-    const [due] = await tx.rows<Due>(DUE, [DEPLOYMENT]);
-    if (due === undefined) return false;
-    await tx.run("UPDATE snapshot_schedules SET next_run_at = $2 WHERE deployment_id = $1", [
-      due.deploymentId,
-      nextRun(due.cron, due.timeZone, due.now),
-    ]);
-    const principal = system("scheduler", due.organizationId);
-    const on = await holdOne(tx, principal, { id: due.deploymentId, engine: null });
-    const reason = this.#reasonAgainst(due, on);
-    if (reason !== null) {
-      const details = { reason, activeOperationId: due.activeOperationId };
-      await note(tx, principal, on, "schedule.skipped", details, "failure");
-      return true;
-    }
+  async start(tx: Sql, principal: Principal, { on }: DueSnapshot): Promise<void> {
     const acceptance = await this.#commands.planSnapshot(tx, principal, on, "schedule");
-    await acceptCommand(tx, this.#deps.ledger, principal, { command: "snapshot", on, ...acceptance });
-    return true;
+    const snapshot = { command: "snapshot", on, scheduled: true, ...acceptance } as const;
+    await acceptCommand(tx, this.#deps.ledger, principal, snapshot);
+  }
+
+  async write(tx: Sql, { id }: DueSnapshot, { nextAt }: ScheduleState): Promise<void> {
+    await tx.run("UPDATE snapshot_schedules SET next_run_at = $2 WHERE deployment_id = $1", [id, nextAt]);
   }
 
   /** Never beside another operation; what rests does not change, so nothing is missed by leaving it out. */
@@ -153,24 +146,25 @@ export class SnapshotSchedules {
   }
 }
 
-function cronOf({ cron, timeZone }: ScheduleInput): string {
-  try {
-    const parsed = parseFrequency(cron);
-    if (parsed !== null) {
-      nextRunIn(parsed, timeZone);
-      return parsed;
-    }
-  } catch (error) {
-    if (error instanceof RangeError)
-      throw fault("/timezone", `"${timeZone}" is no time zone, such as Europe/Berlin`);
-  }
-  throw fault("/cron", `"${cron}" must be five cron fields such as "0 3 * * *", or @daily, @hourly ...`);
+function cronOf(text: string): string {
+  const cron = orNull(() => parseCron(text, "/cron"));
+  if (cron !== null) return cron;
+  throw fault("/cron", `"${text}" must be five cron fields such as "0 3 * * *", or @daily, @hourly ...`);
 }
 
-function nextRunIn(cron: string, timeZone: string): void {
-  // Throws a RangeError where there is no such zone.
-  new Intl.DateTimeFormat("en", { timeZone });
-  nextRun(cron, timeZone, new Date());
+function zoneOf(text: string): string {
+  const zone = orNull(() => parseTimeZone(text, "/timezone"));
+  if (zone !== null) return zone;
+  throw fault("/timezone", `"${text}" is no time zone, such as Europe/Berlin`);
+}
+
+/** Null where a text is none: these messages name the member. */
+function orNull<T>(parse: () => T): T | null {
+  try {
+    return parse();
+  } catch {
+    return null;
+  }
 }
 
 function fault(path: string, message: string) {
@@ -183,14 +177,12 @@ async function note(
   on: HeldDeployment,
   action: string,
   details: Readonly<Record<string, unknown>>,
-  outcome: "success" | "failure" = "success",
 ): Promise<void> {
   const target = { type: DEPLOYMENT, id: on.id };
   await auditSql(tx, principal, {
     action,
     target,
     projectId: on.projectId,
-    outcome,
     details: { name: on.name, ...details },
   });
 }

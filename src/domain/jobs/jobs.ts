@@ -8,8 +8,10 @@ import type { Connection, ConnectionInput, Connections, ListPage } from "../conn
 import { requireDestructive } from "../projects/destructive.js";
 import { holdProject } from "../projects/hold.js";
 import type { Project } from "../projects/projects.js";
+import { nextTick, parseCron, parseTimeZone } from "../schedules/cron.js";
+import type { Overlap } from "../schedules/engine.js";
 import { checkGraph, pipeline, type StreamSelection } from "./graph.js";
-import { nextRun, parseFrequency } from "./schedule.js";
+import { reschedule, scheduled } from "./schedule.js";
 import { type JobRow, type JobView, toJobView, VIEW, withCurrent } from "./view.js";
 
 /** A job as the project API describes it: source and destination inline. */
@@ -18,6 +20,10 @@ export interface PipelineInput {
   readonly source: ConnectionInput;
   readonly destination: ConnectionInput;
   readonly frequency: string;
+  /** IANA name; undefined: as it was, at first UTC. */
+  readonly timeZone?: string | undefined;
+  /** Undefined: as it was, at first `skip`. */
+  readonly overlap?: Overlap | undefined;
   /** Null: every stream. */
   readonly streams: readonly StreamSelection[] | null;
   /** Whether the schedule is on. */
@@ -45,7 +51,8 @@ export class Jobs {
 
   /** Makes a job, and the connections that its description names and that do not exist yet. */
   async create(principal: Principal, project: Project, input: PipelineInput): Promise<JobView> {
-    const schedule = parseFrequency(input.frequency);
+    const schedule = parseCron(input.frequency, "/frequency");
+    const timeZone = parseTimeZone(input.timeZone ?? "UTC", "/time_zone");
     const id = newId();
     try {
       return await this.#prisma.$transaction(async (tx) => {
@@ -58,7 +65,9 @@ export class Jobs {
             projectId: project.id,
             name: input.name,
             schedule,
-            nextRunAt: nextRun(schedule, "UTC", new Date()),
+            timeZone,
+            overlap: input.overlap ?? "skip",
+            nextRunAt: nextTick(schedule, timeZone, new Date()),
             active: input.active,
             tags: { createdUsing: "API", createdByUser: principal.name },
             createdBy: principal.name,
@@ -81,20 +90,21 @@ export class Jobs {
     number: number,
     input: PipelineInput,
   ): Promise<JobView> {
-    const schedule = parseFrequency(input.frequency);
+    const schedule = parseCron(input.frequency, "/frequency");
     try {
       return await this.#prisma.$transaction(async (tx) => {
-        const job = await this.#view(tx, { number, projectId: project.id });
         // Two changes at once take their versions one after the other.
-        await tx.$queryRaw`SELECT 1 FROM jobs WHERE id = ${job.id}::uuid FOR UPDATE`;
+        await tx.$queryRaw`
+          SELECT 1 FROM jobs WHERE project_id = ${project.id}::uuid AND number = ${number} FOR UPDATE`;
+        const job = await this.#view(tx, { number, projectId: project.id });
         const ends = await this.#ends(tx, principal, project, input);
+        const timeZone = parseTimeZone(input.timeZone ?? job.timeZone, "/time_zone");
+        const { overlap = job.overlap } = input;
         const { version } = await tx.job.update({
           where: { id: job.id },
           data: {
             name: input.name,
-            schedule,
-            nextRunAt: nextRun(schedule, job.timeZone, new Date()),
-            active: input.active,
+            ...scheduled({ schedule, timeZone, overlap, active: input.active }, job),
             updatedBy: principal.name,
             version: { increment: 1 },
           },
@@ -156,8 +166,7 @@ export class Jobs {
     const job = await this.get(project, number);
     await this.#prisma.$transaction(async (tx) => {
       // Turned on again, it goes on with the next tick: those of the pause are not made up for.
-      const nextRunAt = nextRun(job.schedule, job.timeZone, new Date());
-      await tx.job.update({ where: { id: job.id }, data: { active, nextRunAt, updatedBy: principal.name } });
+      await reschedule(tx, job.id, { active }, principal.name);
       await audit(tx, principal, entry("job.activate", job, { active }));
     });
   }

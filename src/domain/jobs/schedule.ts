@@ -1,39 +1,52 @@
-import { Cron } from "croner";
-import { invalid } from "../../platform/errors.js";
+import { notFound } from "../../platform/errors.js";
+import type { PrismaTransaction } from "../../platform/prisma.js";
+import { nextTick } from "../schedules/cron.js";
+import type { Overlap } from "../schedules/engine.js";
 
-/**
- * The cron expression that a `frequency` means: null for manual ("" or "manual"). Throws where it is none.
- * Five fields, or @yearly @monthly @weekly @daily @hourly.
- */
-export function parseFrequency(frequency: string): string | null {
-  const text = frequency.trim();
-  if (text === "" || text === "manual") return null;
-  if (!comes(text)) {
-    throw invalid(`frequency "${text}" is no cron expression, or one whose time never comes`, [
-      {
-        path: "/frequency",
-        message: 'must be five cron fields such as "0 3 * * *", @daily, @hourly ..., or empty for manual',
-      },
-    ]);
-  }
-  return text;
+/** When a job runs by itself. */
+export interface JobSchedule {
+  /** Cron expression; null: never. */
+  readonly schedule: string | null;
+  readonly timeZone: string;
+  readonly overlap: Overlap;
+  /** Whether the schedule is on. */
+  readonly active: boolean;
 }
 
-/** Whether a text is a pattern, not one of the single dates that the library takes too, and matches any time at all. */
-function comes(text: string): boolean {
-  if (!/^(@\w+|\S+(\s+\S+){4})$/.test(text)) return false;
-  try {
-    return new Cron(text, { paused: true, mode: "5-part", timezone: "UTC" }).nextRun() !== null;
-  } catch {
-    return false;
-  }
-}
+/** What is absent stays. */
+export type ScheduleChange = { readonly [K in keyof JobSchedule]?: JobSchedule[K] | undefined };
 
 /**
- * When a schedule comes next, after `now`: null for one that is off or never comes. Ticks that were missed are
- * not made up one by one: the next one counts.
+ * What is written of a schedule. One that comes at other times goes on with its next tick: what was due is not made up
+ * for, and what waited is forgotten.
  */
-export function nextRun(schedule: string | null, timeZone: string, now: Date): Date | null {
-  if (schedule === null) return null;
-  return new Cron(schedule, { paused: true, mode: "5-part", timezone: timeZone }).nextRun(now);
+export function scheduled(next: JobSchedule, before: JobSchedule) {
+  const { schedule, timeZone, overlap, active } = next;
+  const goesOn = active && before.active && schedule === before.schedule && timeZone === before.timeZone;
+  return {
+    ...{ schedule, timeZone, overlap, active },
+    ...(goesOn ? {} : { nextRunAt: nextTick(schedule, timeZone, new Date()) }),
+    ...(goesOn && overlap === "queue" ? {} : { queuedAt: null }),
+  };
+}
+
+/** Writes a change of a schedule, and no new version; answers with how it is then. The job is held from here on. */
+export async function reschedule(
+  tx: PrismaTransaction,
+  jobId: string,
+  change: ScheduleChange,
+  by: string,
+): Promise<JobSchedule> {
+  await tx.$queryRaw`SELECT 1 FROM jobs WHERE id = ${jobId}::uuid FOR UPDATE`;
+  const row = await tx.job.findFirst({ where: { id: jobId, deletedAt: null } });
+  if (row === null) throw notFound("job");
+  const before: JobSchedule = { ...row, overlap: row.overlap as Overlap };
+  const next: JobSchedule = {
+    schedule: change.schedule === undefined ? before.schedule : change.schedule,
+    timeZone: change.timeZone ?? before.timeZone,
+    overlap: change.overlap ?? before.overlap,
+    active: change.active ?? before.active,
+  };
+  await tx.job.update({ where: { id: jobId }, data: { ...scheduled(next, before), updatedBy: by } });
+  return next;
 }

@@ -32,5 +32,10 @@ export function next(state: JobState, event: JobEvent): JobState | null {
   return TRANSITIONS[state][event] ?? null;
 }
 
+/** The states in which a run can be started. */
+export const STARTABLE = (Object.keys(TRANSITIONS) as JobState[]).filter(
+  (state) => next(state, "run-accepted") !== null,
+);
+
 export type RunState = "PENDING" | "RUNNING" | "FINISHED" | "FAILED" | "CANCELLED";
 export type StepState = "PENDING" | "RUNNING" | "SUCCEEDED" | "FAILED" | "SKIPPED" | "CANCELLED";

@@ -1,6 +1,7 @@
 import type { Connection as ConnectionRow } from "../../platform/generated/client.js";
 import type { PrismaTransaction } from "../../platform/prisma.js";
 import type { Connection } from "../connections/connections.js";
+import type { Overlap } from "../schedules/engine.js";
 import type { JobGraph } from "./graph.js";
 import type { JobState, RunState } from "./state.js";
 
@@ -30,6 +31,14 @@ export interface JobView {
   readonly schedule: string | null;
   readonly timeZone: string;
   readonly active: boolean;
+  /** What happens to a tick while a run is active. */
+  readonly overlap: Overlap;
+  /** When the schedule, where it is on, starts the next run. */
+  readonly nextRunAt: Date | null;
+  /** Since when a tick waits for the end of a run. */
+  readonly queuedAt: Date | null;
+  /** When a tick last passed without a run. */
+  readonly lastSkippedAt: Date | null;
   readonly tags: Readonly<Record<string, string>>;
   readonly graph: JobGraph;
   readonly presentation: Readonly<Record<string, unknown>>;
@@ -65,6 +74,10 @@ interface BareJobRow {
   readonly schedule: string | null;
   readonly timeZone: string;
   readonly active: boolean;
+  readonly overlap: string;
+  readonly nextRunAt: Date | null;
+  readonly queuedAt: Date | null;
+  readonly lastSkippedAt: Date | null;
   readonly tags: unknown;
   readonly createdBy: string;
   readonly updatedBy: string;
@@ -116,6 +129,7 @@ export function toJobView(row: JobRow, present: (connection: ConnectionRow) => C
   return {
     ...job,
     state: job.state as JobState,
+    overlap: job.overlap as Overlap,
     tags: job.tags as Readonly<Record<string, string>>,
     graph: (current?.graph ?? { vertices: [], edges: [] }) as JobGraph,
     presentation: (current?.presentation ?? {}) as Readonly<Record<string, unknown>>,

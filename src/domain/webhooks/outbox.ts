@@ -1,6 +1,6 @@
-import type { Principal } from "../../auth/principal.js";
 import type { Database, Sql } from "../../platform/sql.js";
 import { auditSql } from "../audit/audit.js";
+import { system } from "../system.js";
 import { KEPT_ATTEMPTS } from "./deliveries.js";
 import { PING } from "./filter.js";
 import type { StoredEvent } from "./message.js";
@@ -183,19 +183,11 @@ async function recordDisabled(
   failures: number,
 ): Promise<void> {
   const [webhook] = await tx.rows<{ projectId: string | null }>(sql.PROJECT_OF, [webhookId]);
-  await auditSql(tx, deliverer(organizationId), {
+  await auditSql(tx, system("webhooks", organizationId), {
     action: "webhook.disable",
     target: { type: "webhook", id: webhookId },
     projectId: webhook?.projectId ?? null,
     outcome: "failure",
     details: { reason, failures },
   });
-}
-
-function deliverer(organizationId: string): Principal {
-  return {
-    ...{ kind: "system", id: "webhooks", name: "webhooks", organizationId, projects: "all" },
-    scopes: new Set(),
-    origin: { address: null, requestId: null },
-  };
 }

@@ -7,13 +7,26 @@ import { DEFAULT_LIMIT, decodeCursor, ID_POSITION, PageQuery, page } from "../pa
 import { problems, ref, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import { acceptedAnswer } from "./operations-commands.js";
-import { JobWire, OperationWire, RunWire, toJobWire, toOperationWire, toRunWire } from "./wire.js";
+import { JobWire, OperationWire, Overlap, RunWire, toJobWire, toOperationWire, toRunWire } from "./wire.js";
 
 const Id = Type.Object({ id: Uuid });
+const ScheduleBody = Type.Object(
+  {
+    schedule: Type.Optional(Type.Union([Type.String({ maxLength: 200 }), Type.Null()])),
+    timeZone: Type.Optional(Type.String({ maxLength: 64 })),
+    overlap: Type.Optional(Overlap),
+    scheduleActive: Type.Optional(Type.Boolean()),
+  },
+  {
+    additionalProperties: false,
+    minProperties: 1,
+    examples: [{ schedule: "0 3 * * *", timeZone: "Europe/Berlin", overlap: "queue" }],
+  },
+);
 const NextCursor = Type.Union([Type.String(), Type.Null()]);
 
 /** The id of a path; what is no id names nothing. */
-function idOf(text: string): string {
+export function jobIdOf(text: string): string {
   const id = parseId(text);
   if (id === null) throw notFound("job");
   return id;
@@ -82,7 +95,26 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
         response: { 200: ref(JobWire), ...problems() },
       },
     },
-    async ({ principal, params }) => toJobWire(await services.jobs.getAny(principal, idOf(params.id))),
+    async ({ principal, params }) => toJobWire(await services.jobs.getAny(principal, jobIdOf(params.id))),
+  );
+
+  app.patch(
+    "/jobs/:id/schedule",
+    {
+      config: { scopes: ["job:write"] },
+      schema: {
+        operationId: "changeJobSchedule",
+        summary: "Change when a job runs by itself",
+        description:
+          "No new version; what is absent stays. Ticks that were missed while no worker ran are made up for by one run. A time that summer time leaves out comes an hour later that day, one that comes twice counts once.",
+        tags: ["jobs"],
+        params: Id,
+        body: ScheduleBody,
+        response: { 200: ref(JobWire), ...problems() },
+      },
+    },
+    async ({ principal, params, body: { scheduleActive: active, ...change } }) =>
+      toJobWire(await services.jobSchedules.change(principal, jobIdOf(params.id), { ...change, active })),
   );
 
   app.post(
@@ -102,7 +134,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
     async (request, reply) => {
       const { principal, params } = request;
       const operation = await acceptWork(services, request, reply, acceptedAnswer, (onAccept) =>
-        services.syncs.start(principal, idOf(params.id), onAccept),
+        services.syncs.start(principal, jobIdOf(params.id), onAccept),
       );
       return reply.code(202).send(toOperationWire(operation));
     },
@@ -127,7 +159,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
     async ({ principal, params, query }) => {
       const limit = query.limit ?? DEFAULT_LIMIT;
       const before = decodeCursor(query.cursor, /^\d{1,9}$/);
-      const job = await services.jobs.getAny(principal, idOf(params.id));
+      const job = await services.jobs.getAny(principal, jobIdOf(params.id));
       const runs = await services.runs.list(job.id, limit + 1, before === null ? null : Number(before));
       const { items, nextCursor } = page(runs, limit, ({ number }) => number);
       return { items: items.map(toRunWire), nextCursor };

@@ -2,6 +2,7 @@ import { type Static, Type } from "typebox";
 import type { JobView } from "../../domain/jobs/view.js";
 import type { LogLine } from "../../domain/runs/logs.js";
 import type { RunView, StepView } from "../../domain/runs/runs.js";
+import { OVERLAPS } from "../../domain/schedules/engine.js";
 import type { Operation } from "../../operations/operation.js";
 import { viewOperation } from "../../operations/view.js";
 import { NullableTimestamp, Timestamp, Uuid } from "../schemas/common.js";
@@ -136,12 +137,23 @@ const JOB_EXAMPLE = {
     ],
     edges: [{ from: "source", to: "destination" }],
   },
-  schedule: null,
+  schedule: "0 3 * * *",
+  timeZone: "Europe/Berlin",
+  overlap: "skip",
+  scheduleActive: true,
+  nextRunAt: "2026-11-23T02:00:00.000Z",
+  queuedAt: null,
+  lastSkippedAt: null,
   tags: { createdUsing: "API", createdByUser: "administrator" },
   currentOperationId: null,
   createdAt: "2026-11-22T10:15:00.000Z",
   updatedAt: "2026-11-22T10:15:00.000Z",
 };
+
+export const Overlap = Type.Enum([...OVERLAPS], {
+  description:
+    "What happens to a tick while a run is active: `skip` lets it pass, `queue` lets one run wait for the end.",
+});
 
 export const JobWire = Type.Object(
   {
@@ -172,7 +184,20 @@ export const JobWire = Type.Object(
       ),
       edges: Type.Array(Type.Object({ from: Type.String(), to: Type.String() })),
     }),
-    schedule: nullable(Type.String({ description: "Cron expression." })),
+    schedule: nullable(Type.String({ description: "Cron expression; null: none." })),
+    timeZone: Type.String({ description: "IANA name of the time zone in which the expression is read." }),
+    overlap: Overlap,
+    scheduleActive: Type.Boolean({ description: "Whether the schedule is on." }),
+    nextRunAt: nullable(Type.String({ ...Timestamp, description: "When the schedule starts the next run." })),
+    queuedAt: nullable(
+      Type.String({ ...Timestamp, description: "Since when a tick waits for a run to end." }),
+    ),
+    lastSkippedAt: nullable(
+      Type.String({
+        ...Timestamp,
+        description: "When a tick last passed without a run; the audit log says why.",
+      }),
+    ),
     tags: Type.Record(Type.String(), Type.String()),
     currentOperationId: nullable(Uuid),
     createdAt: Timestamp,
@@ -196,6 +221,12 @@ export function toJobWire(job: JobView): JobWire {
     desiredState: job.desiredState as JobWire["desiredState"],
     jobGraph: { vertices: job.graph.vertices.map((vertex) => ({ ...vertex })), edges: [...job.graph.edges] },
     schedule: job.schedule,
+    timeZone: job.timeZone,
+    overlap: job.overlap,
+    scheduleActive: job.active,
+    nextRunAt: job.active ? (job.nextRunAt?.toISOString() ?? null) : null,
+    queuedAt: job.queuedAt?.toISOString() ?? null,
+    lastSkippedAt: job.lastSkippedAt?.toISOString() ?? null,
     tags: { ...job.tags },
     currentOperationId: job.currentOperationId,
     createdAt: job.createdAt.toISOString(),

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { type Static, Type } from "typebox";
 import type { PipelineInput } from "../../domain/jobs/jobs.js";
+import { OVERLAPS } from "../../domain/schedules/engine.js";
 import { type AcceptedAnswer, AcceptHeaders, acceptWork } from "../accepted.js";
 import { PageQuery } from "../pagination.js";
 import { ref } from "../schemas/common.js";
@@ -30,6 +31,17 @@ const JobBody = Type.Object({
   destination: ConnectionBody,
   frequency: Type.Optional(
     Type.String({ maxLength: 200, description: "Cron expression, @daily and so on; empty: manual." }),
+  ),
+  time_zone: Type.Optional(
+    Type.String({
+      maxLength: 64,
+      description: "IANA name of the time zone in which `frequency` is read; at first UTC.",
+    }),
+  ),
+  overlap: Type.Optional(
+    Type.Enum([...OVERLAPS], {
+      description: "What happens to a tick while a run is active; at first `skip`.",
+    }),
   ),
   streams_config: ConfigBody,
   activate: Type.Optional(Type.Boolean()),
@@ -70,6 +82,8 @@ function toPipeline(body: Static<typeof JobBody>, activeBefore: boolean): Pipeli
     source: toConnectionInput(body.source, "/source"),
     destination: toConnectionInput(body.destination, "/destination"),
     frequency: body.frequency ?? "",
+    timeZone: body.time_zone,
+    overlap: body.overlap,
     streams: selectedStreams(value),
     active: body.activate ?? activeBefore,
     presentation: { project: kept },

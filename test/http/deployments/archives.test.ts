@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { cleanUpArchives } from "../../../src/domain/deployments/cleanup.js";
+import { Schedules } from "../../../src/domain/schedules/engine.js";
 import { FolderBlobs } from "../../../src/platform/blobs.js";
 import { statusOf } from "../access/support.js";
 import { type DatabaseAnswer, type DeploymentsApi, HTTP_DATE, openDeployments } from "./support.js";
@@ -272,7 +273,7 @@ describe("a snapshot schedule", () => {
 
   test("makes a snapshot when it is due, one for all that were missed, and keeps what it says", async () => {
     await put({ cron: "*/5 * * * *", keep: 1 });
-    const { schedules } = api.gatehouse.runtime.config.deployments && (await servicesOf());
+    const schedules = await schedulesOf();
     const due = () =>
       api.gatehouse.database.query("UPDATE snapshot_schedules SET next_run_at = now() - interval '2 days'");
     const made: string[] = [];
@@ -299,7 +300,7 @@ describe("a snapshot schedule", () => {
 
   test("lets a tick pass while another operation is at work, or the database rests, and says so", async () => {
     await put({ cron: "*/5 * * * *" });
-    const { schedules } = await servicesOf();
+    const schedules = await schedulesOf();
     const tick = async () => {
       await api.gatehouse.database.query(
         "UPDATE snapshot_schedules SET next_run_at = now() - interval '1 s' WHERE deployment_id = $1",
@@ -325,8 +326,9 @@ describe("a snapshot schedule", () => {
     const { body } = await api.read(database.id);
     return { operationId: body.status.currentOperationId ?? "" };
   };
-  const servicesOf = async () => {
+  const schedulesOf = async () => {
     const { buildDeployments } = await import("../../../src/deployments.js");
-    return buildDeployments(api.gatehouse.runtime);
+    const { db, dispatcher, logger } = api.gatehouse.runtime;
+    return new Schedules(db, dispatcher, [buildDeployments(api.gatehouse.runtime).schedules], logger);
   };
 });

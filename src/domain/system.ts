@@ -1,7 +1,7 @@
-import type { Principal } from "../../auth/principal.js";
+import type { Principal } from "../auth/principal.js";
 
 /** Gatehouse itself, at work for a tenant. */
-export function system(name: "scheduler" | "supervisor", organizationId: string): Principal {
+export function system(name: "scheduler" | "supervisor" | "webhooks", organizationId: string): Principal {
   return {
     kind: "system",
     id: name,

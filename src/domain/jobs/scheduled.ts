@@ -1,0 +1,58 @@
+import type { Ledger } from "../../operations/ledger.js";
+import type { Sql } from "../../platform/sql.js";
+import type { DueSchedule, ScheduleBook } from "../schedules/engine.js";
+import { next, STARTABLE } from "./state.js";
+import { acceptRun, type JobToRun, RUN_LOCK } from "./sync.js";
+
+type DueJob = JobToRun & Omit<DueSchedule, "obstacle"> & { readonly activeOperationId: string | null };
+type ScheduledJob = JobToRun & DueSchedule;
+
+/** A job, as far as its schedule needs it; held. `$1` is the lock of its run. */
+const HELD = `SELECT j.id, j.organization_id AS "organizationId", j.project_id AS "projectId", j.state, j.version, v.graph,
+    j.schedule AS cron, j.time_zone AS "timeZone", j.overlap, j.next_run_at AS "nextAt", j.queued_at AS "queuedAt",
+    clock_timestamp() AS now,
+    (SELECT l.operation_id FROM operation_locks l
+      WHERE l.resource_type = $1 AND l.resource_id = j.id) AS "activeOperationId"
+  FROM jobs j JOIN job_versions v ON v.job_id = j.id AND v.version = j.version
+  WHERE j.active AND j.schedule IS NOT NULL AND j.next_run_at IS NOT NULL AND j.deleted_at IS NULL`;
+
+const DUE = {
+  name: "jobs_due",
+  text: `${HELD} AND j.next_run_at <= clock_timestamp() ORDER BY j.next_run_at LIMIT 1 FOR UPDATE OF j SKIP LOCKED`,
+};
+
+const UNBLOCKED = {
+  name: "jobs_queued",
+  text: `${HELD} AND j.queued_at IS NOT NULL AND j.state = ANY ($2) AND NOT EXISTS (
+           SELECT FROM operation_locks l WHERE l.resource_type = $1 AND l.resource_id = j.id)
+         ORDER BY j.queued_at LIMIT 1 FOR UPDATE OF j SKIP LOCKED`,
+};
+
+const WRITE = {
+  name: "jobs_ticked",
+  text: `UPDATE jobs SET next_run_at = $2, queued_at = $3,
+           last_skipped_at = CASE WHEN $4 THEN clock_timestamp() ELSE last_skipped_at END WHERE id = $1`,
+};
+
+/** The schedules of jobs. Never two runs at once: one that is active, or a state that forbids one, is in the way. */
+export function scheduledJobs(ledger: Ledger): ScheduleBook<ScheduledJob> {
+  return {
+    kind: "job",
+    async take(tx: Sql) {
+      const [due] = await tx.rows<DueJob>(DUE, [RUN_LOCK]);
+      const [job] = due === undefined ? await tx.rows<DueJob>(UNBLOCKED, [RUN_LOCK, STARTABLE]) : [due];
+      return job === undefined ? null : { ...job, obstacle: obstacleOf(job) };
+    },
+    start: async (tx, principal, job) => {
+      await acceptRun(tx, ledger, principal, job, "schedule");
+    },
+    write: async (tx, { id }, { nextAt, queuedAt, skipped }) => {
+      await tx.run(WRITE, [id, nextAt, queuedAt, skipped]);
+    },
+  };
+}
+
+function obstacleOf({ state, activeOperationId }: DueJob): DueSchedule["obstacle"] {
+  const free = activeOperationId === null && next(state, "run-accepted") !== null;
+  return free ? null : { state, activeOperationId };
+}

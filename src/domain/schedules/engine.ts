@@ -1,0 +1,157 @@
+import type { Principal } from "../../auth/principal.js";
+import type { Dispatcher } from "../../operations/dispatcher.js";
+import { AppError } from "../../platform/errors.js";
+import type { Logger } from "../../platform/logger.js";
+import { type Database, isDatabaseAway, type Sql, type Transaction } from "../../platform/sql.js";
+import { auditSql } from "../audit/audit.js";
+import { system } from "../system.js";
+import { nextTick } from "./cron.js";
+
+/** What happens to a tick while what an earlier one started still runs: it passes, or one start waits for the end. */
+export const OVERLAPS = ["skip", "queue"] as const;
+export type Overlap = (typeof OVERLAPS)[number];
+
+/** Why nothing can be started now; for the audit log. */
+export type Obstacle = Readonly<Record<string, unknown>>;
+
+/** A schedule that has something to do; its row is held until the transaction ends. */
+export interface DueSchedule {
+  /** What is scheduled, such as a job. */
+  readonly id: string;
+  readonly organizationId: string;
+  readonly projectId: string | null;
+  readonly cron: string;
+  readonly timeZone: string;
+  readonly overlap: Overlap;
+  /** PostgreSQL's: the processes' clocks may differ. */
+  readonly now: Date;
+  /** Not after `now`: a tick has come. Later: only a start that waited is to be made. */
+  readonly nextAt: Date;
+  /** Since when a start waits; null: none does. */
+  readonly queuedAt: Date | null;
+  /** Null: nothing is in the way. */
+  readonly obstacle: Obstacle | null;
+}
+
+/** What is written back. */
+export interface ScheduleState {
+  readonly nextAt: Date | null;
+  readonly queuedAt: Date | null;
+  /** A tick has just passed without a start. */
+  readonly skipped: boolean;
+}
+
+/** Schedules of one kind of thing, where they are stored. */
+export interface ScheduleBook<S extends DueSchedule = DueSchedule> {
+  /** What is scheduled, for the audit log: `job`. */
+  readonly kind: string;
+  /**
+   * Holds one schedule whose tick has come, else one whose start waits and has nothing in its way any more; null where
+   * there is none. Those that others hold are passed over.
+   */
+  take(tx: Sql): Promise<S | null>;
+  /** Accepts the operation. May throw: then nothing of it remains, and the tick has passed. */
+  start(tx: Sql, principal: Principal, schedule: S): Promise<void>;
+  write(tx: Sql, schedule: S, state: ScheduleState): Promise<void>;
+}
+
+/**
+ * Starts what schedules ask for. They live in PostgreSQL: any number of workers may look, and each tick is taken by
+ * one, in one transaction with what it starts. Ticks that nobody was there for are made up for by one start.
+ */
+export class Schedules {
+  readonly #db: Database;
+  readonly #dispatcher: Pick<Dispatcher, "dispatch">;
+  readonly #books: readonly ScheduleBook[];
+  readonly #logger: Logger;
+
+  constructor(
+    db: Database,
+    dispatcher: Pick<Dispatcher, "dispatch">,
+    books: readonly ScheduleBook[],
+    logger: Logger,
+  ) {
+    this.#db = db;
+    this.#dispatcher = dispatcher;
+    this.#books = books;
+    this.#logger = logger;
+  }
+
+  /** Takes everything that is due; says how much. Rejects where one kind could not be looked at, after the others. */
+  async runDue(): Promise<number> {
+    let taken = 0;
+    const looks = this.#books.map(async (book) => {
+      while (await this.#db.transaction((tx) => takeOne(tx, book, this.#logger))) taken += 1;
+    });
+    const ends = await Promise.allSettled(looks);
+    if (taken > 0) void this.#dispatcher.dispatch();
+    for (const end of ends) if (end.status === "rejected") throw end.reason;
+    return taken;
+  }
+}
+
+async function takeOne(tx: Transaction, book: ScheduleBook, logger: Logger): Promise<boolean> {
+  const schedule = await book.take(tx);
+  if (schedule === null) return false;
+  const { cron, timeZone, overlap, now, nextAt, queuedAt, obstacle } = schedule;
+  const ticks = nextAt.getTime() <= now.getTime();
+  const following = ticks ? nextTick(cron, timeZone, now) : nextAt;
+  if (obstacle === null) {
+    const fault = await tryStart(tx, book, schedule, logger);
+    if (fault !== null) await record(tx, book, schedule, "schedule.failed", { detail: fault });
+    // A tick that comes together with the start that waited finds that one running.
+    const waits = ticks && queuedAt !== null && fault === null;
+    await book.write(tx, schedule, {
+      nextAt: following,
+      queuedAt: waits ? now : null,
+      skipped: fault !== null,
+    });
+    return true;
+  }
+  const queues = overlap === "queue" && queuedAt === null;
+  await record(tx, book, schedule, queues ? "schedule.queued" : "schedule.skipped", obstacle);
+  await book.write(tx, schedule, { nextAt: following, queuedAt: queues ? now : queuedAt, skipped: !queues });
+  return true;
+}
+
+/**
+ * Null: it is started. What one schedule's start throws must not keep all others waiting: it is taken back alone, and
+ * said. A database that goes away takes the whole transaction with it, and the tick is due at the next look too.
+ */
+async function tryStart(
+  tx: Transaction,
+  book: ScheduleBook,
+  schedule: DueSchedule,
+  logger: Logger,
+): Promise<string | null> {
+  try {
+    await tx.part(() => book.start(tx, system("scheduler", schedule.organizationId), schedule));
+    return null;
+  } catch (error) {
+    if (isDatabaseAway(error)) throw error;
+    if (error instanceof AppError) return error.message;
+    logger.error(
+      { err: error, kind: book.kind, id: schedule.id },
+      "what a schedule asks for cannot be started",
+    );
+    return "an internal error";
+  }
+}
+
+async function record(
+  tx: Sql,
+  book: ScheduleBook,
+  schedule: DueSchedule,
+  action: "schedule.skipped" | "schedule.queued" | "schedule.failed",
+  details: Obstacle,
+): Promise<void> {
+  const target = { type: book.kind, id: schedule.id };
+  const outcome = action === "schedule.queued" ? "success" : "failure";
+  await auditSql(tx, system("scheduler", schedule.organizationId), {
+    action,
+    target,
+    projectId: schedule.projectId,
+    outcome,
+    details,
+  });
+}
