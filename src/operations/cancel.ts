@@ -1,7 +1,7 @@
 import type { Sql } from "../platform/sql.js";
 import { CATALOG, type OperationKind } from "./catalog.js";
 import { COLUMNS } from "./columns.js";
-import type { Visibility } from "./ledger.js";
+import type { Visibility } from "./listing.js";
 import type { Operation } from "./operation.js";
 
 const HOLD = {

@@ -4,13 +4,13 @@ import { type Database, type Sql, toJsonb } from "../platform/sql.js";
 import { CATALOG, type OperationKind, type OperationType, SCHEDULED_HANDICAP } from "./catalog.js";
 import { claim } from "./claim.js";
 import { COLUMNS } from "./columns.js";
+import { type ListRequest, listing, type Visibility } from "./listing.js";
 import type { LedgerObserver } from "./observer.js";
 import type {
   ClaimedOperation,
   Operation,
   OperationActor,
   OperationOrigin,
-  OperationStatus,
   OperationStep,
   Outcome,
   Progress,
@@ -64,15 +64,6 @@ const READ = {
          AND ($3::uuid[] IS NULL OR project_id = ANY ($3))`,
 };
 
-const LIST = {
-  name: "operation_list",
-  text: `SELECT ${COLUMNS} FROM operations WHERE organization_id = $1 AND ($2::uuid[] IS NULL OR project_id = ANY ($2))
-         AND ($3::operation_status IS NULL OR status = $3) AND ($4::text IS NULL OR operation_type = $4)
-         AND ($5::uuid IS NULL OR resource_id = $5) AND ($6::uuid IS NULL OR project_id = $6)
-         AND ($7::timestamptz IS NULL OR created_at >= $7)
-         AND ($8::uuid IS NULL OR id < $8) ORDER BY id DESC LIMIT $9`,
-};
-
 /** What is locked while an operation is active: `job:run` and the job's id, for instance. */
 export interface LockTarget {
   readonly type: string;
@@ -112,22 +103,6 @@ export class LeaseLostError extends Error {
     super("another attempt has taken this operation over");
     this.name = "LeaseLostError";
   }
-}
-
-/** Who may see operations: an organization, and null or the projects within it. */
-export interface Visibility {
-  readonly organizationId: string;
-  readonly projects: readonly string[] | null;
-}
-
-/** Which operations are listed; null: whichever. */
-export interface OperationFilter {
-  readonly status: OperationStatus | null;
-  readonly operationType: string | null;
-  readonly resourceId: string | null;
-  readonly projectId: string | null;
-  /** Accepted then or later. */
-  readonly since: Date | null;
 }
 
 /**
@@ -281,24 +256,9 @@ export class Ledger {
     return operation ?? null;
   }
 
-  /** Operations that the caller may see, newest first, beyond `before`. */
-  async list(
-    seenBy: Visibility,
-    filter: OperationFilter,
-    limit: number,
-    before: string | null,
-  ): Promise<Operation[]> {
-    const { organizationId, projects } = seenBy;
-    return this.#db.rows<Operation>(LIST, [
-      organizationId,
-      projects,
-      filter.status,
-      filter.operationType,
-      filter.resourceId,
-      filter.projectId,
-      filter.since,
-      before,
-      limit,
-    ]);
+  /** Operations that the caller may see, newest first. */
+  async list(request: ListRequest): Promise<Operation[]> {
+    const [statement, values] = listing(request);
+    return this.#db.rows<Operation>(statement, values);
   }
 }

@@ -116,10 +116,11 @@ describe("reading", () => {
     const ids: string[] = [];
     for (let i = 0; i < 5; i++) ids.unshift((await bench.accept({ organizationId })).id);
     const seenBy = { organizationId, projects: null };
-    const any = { status: null, operationType: null, resourceId: null, projectId: null, since: null };
-    const first = await bench.ledger.list(seenBy, any, 3, null);
-    const rest = await bench.ledger.list(seenBy, any, 3, first.at(-1)?.id ?? null);
+    const filter = { status: null, operationType: null, resourceId: null, projectId: null, since: null };
+    const page = { seenBy, filter, limit: 3, before: null };
+    const first = await bench.ledger.list(page);
+    const rest = await bench.ledger.list({ ...page, before: first.at(-1)?.id ?? null });
     expect([...first, ...rest].map(({ id }) => id)).toEqual(ids);
-    expect(await bench.ledger.list(seenBy, { ...any, status: "failed" }, 3, null)).toEqual([]);
+    expect(await bench.ledger.list({ ...page, filter: { ...filter, status: "failed" } })).toEqual([]);
   });
 });

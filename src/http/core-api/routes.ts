@@ -10,6 +10,7 @@ import { jobRoutes } from "./jobs.js";
 import { operationRoutes } from "./operations.js";
 import { operationCommandRoutes } from "./operations-commands.js";
 import { operationEventRoutes } from "./operations-events.js";
+import { operationListRoutes } from "./operations-lists.js";
 import { OrganizationWire, organizationRoutes } from "./organizations.js";
 import { ProjectWire, projectRoutes } from "./projects.js";
 import { ResourceServerWire, resourceServerRoutes } from "./resource-servers.js";
@@ -35,6 +36,7 @@ export async function coreApi(app: FastifyInstance, { services }: { services: Se
   for (const schema of [WebhookWire, CreatedWebhookWire, WebhookMessageWire]) app.addSchema(schema);
   for (const schema of [DeliveryWire, DeliveryDetailsWire]) app.addSchema(schema);
   await app.register(operationRoutes, { services });
+  await app.register(operationListRoutes, { services });
   await app.register(operationCommandRoutes, { services });
   await app.register(operationEventRoutes, { services });
   await app.register(jobRoutes, { services });

@@ -118,6 +118,44 @@ test("the list is filtered by resource, project and time", async () => {
   }
 });
 
+test("a job lists the operations of its runs, a run its own, filtered and in pages like all others", async () => {
+  const runId = succeeded.resource.id;
+  const { jobId } = (await gatehouse.call<{ jobId: string }>("GET", `/api/v1/job-runs/${runId}`)).body;
+  const again = await gatehouse.call<OperationAnswer>("POST", `/api/v1/jobs/${jobId}/sync`);
+  await gatehouse.waitDone(again.body.id);
+  const page = (path: string) => gatehouse.call<Page>("GET", `/api/v1${path}`);
+  const ids = async (path: string) => (await page(path)).body.items.map(({ id }) => id);
+  const ofJob = `/jobs/${jobId}/operations`;
+  const ofRun = `/job-runs/${runId}/operations`;
+  expect(await ids(ofJob)).toEqual([again.body.id, succeeded.id]);
+  expect(await ids(ofRun)).toEqual([succeeded.id]);
+  expect((await page(ofRun)).body.items[0]).toEqual(succeeded);
+  const first = (await page(`${ofJob}?limit=1`)).body;
+  expect(first.items.map(({ id }) => id)).toEqual([again.body.id]);
+  expect(await ids(`${ofJob}?limit=1&cursor=${first.nextCursor}`)).toEqual([succeeded.id]);
+  expect(await ids(`${ofJob}?status=failed`)).toEqual([]);
+  expect(await ids(`${ofJob}?operationType=sync&since=2020-01-01T00:00:00Z`)).toHaveLength(2);
+  expect(await ids(`${ofRun}?since=2999-01-01T00:00:00Z`)).toEqual([]);
+  const stranger = await gatehouse.token((await gatehouse.createOrganization()).client);
+  const powerless = await gatehouse.token(await gatehouse.createClient({ scopes: ["job:read", "run:read"] }));
+  const elsewhere = await gatehouse.token(
+    await gatehouse.createClient({ projects: [(await gatehouse.createProject()).id] }),
+  );
+  for (const path of [ofJob, ofRun]) {
+    expect((await page(`${path}?status=happy`)).status).toBe(400);
+    expect((await page(`${path}?cursor=x`)).status).toBe(400);
+    const statusFor = async (token: string | null): Promise<number> =>
+      (await gatehouse.call("GET", `/api/v1${path}`, { token })).status;
+    expect(await Promise.all([null, powerless, stranger, elsewhere].map(statusFor))).toEqual([
+      401, 403, 404, 404,
+    ]);
+  }
+  for (const id of ["x", crypto.randomUUID()]) {
+    expect((await page(`/jobs/${id}/operations`)).status).toBe(404);
+    expect((await page(`/job-runs/${id}/operations`)).status).toBe(404);
+  }
+});
+
 test("pages leave nothing out and show nothing twice", async () => {
   const seen: string[] = [];
   let cursor: string | null = "";

@@ -1,0 +1,65 @@
+import type { Statement } from "../platform/sql.js";
+import { COLUMNS } from "./columns.js";
+import type { OperationStatus } from "./operation.js";
+
+/** Who may see operations: an organization, and null or the projects within it. */
+export interface Visibility {
+  readonly organizationId: string;
+  readonly projects: readonly string[] | null;
+}
+
+/** Which operations are listed; null: whichever. */
+export interface OperationFilter {
+  readonly status: OperationStatus | null;
+  readonly operationType: string | null;
+  readonly resourceId: string | null;
+  readonly projectId: string | null;
+  /** Accepted then or later. */
+  readonly since: Date | null;
+}
+
+/** Those that belong to one thing, as the domain knows them. Needs an index that ends with `id`. */
+export interface Belonging {
+  /** Tells its statements from those of other kinds. */
+  readonly name: string;
+  /** A condition on the columns of operations; `parameter` stands for the value. */
+  where(parameter: string): string;
+  readonly value: string;
+}
+
+export interface ListRequest {
+  readonly seenBy: Visibility;
+  readonly filter: OperationFilter;
+  readonly limit: number;
+  /** Only older ones than this; null: from the newest. */
+  readonly before: string | null;
+  readonly of?: Belonging;
+}
+
+type Condition = readonly [where: (parameter: string) => string, value: unknown];
+
+/**
+ * The statement of a list, newest first. It has the conditions that are asked for and no others: PostgreSQL plans a
+ * prepared statement once for all values, and would take an index for none of those that may be left out.
+ */
+export function listing({ seenBy, filter, limit, before, of }: ListRequest): [Statement, unknown[]] {
+  const conditions: readonly Condition[] = [
+    [(p) => `project_id = ANY (${p}::uuid[])`, seenBy.projects],
+    [(p) => `status = ${p}::operation_status`, filter.status],
+    [(p) => `operation_type = ${p}`, filter.operationType],
+    [(p) => `resource_id = ${p}::uuid`, filter.resourceId],
+    [(p) => `project_id = ${p}::uuid`, filter.projectId],
+    [(p) => `created_at >= ${p}::timestamptz`, filter.since],
+    [(p) => `id < ${p}::uuid`, before],
+  ];
+  const values: unknown[] = [seenBy.organizationId, limit];
+  const texts = ["organization_id = $1"];
+  let name = `operation_list_${of?.name ?? "all"}_`;
+  for (const [where, value] of conditions) {
+    name += value === null ? "0" : "1";
+    if (value !== null) texts.push(where(`$${values.push(value)}`));
+  }
+  if (of !== undefined) texts.push(of.where(`$${values.push(of.value)}`));
+  const text = `SELECT ${COLUMNS} FROM operations WHERE ${texts.join(" AND ")} ORDER BY id DESC LIMIT $2`;
+  return [{ name, text }, values];
+}
