@@ -1,4 +1,5 @@
 import type { Config } from "./config.js";
+import { showWebhookBacklog } from "./domain/webhooks/backlog.js";
 import { showBacklog } from "./operations/backlog.js";
 import { CATALOG, type OperationKind, type OperationType } from "./operations/catalog.js";
 import { Dispatcher } from "./operations/dispatcher.js";
@@ -55,6 +56,7 @@ export async function openRuntime(
   const { prisma, pool } = openPrisma(databaseUrl, POOL_SIZE);
   watchPools(metrics, { statements: db.pool, prisma: pool });
   showBacklog(metrics, db, logger);
+  showWebhookBacklog(metrics, db, logger);
   const backend: QueueBackend =
     config.redisUrl === null
       ? { kind: "postgres", databaseUrl }

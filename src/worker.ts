@@ -29,6 +29,7 @@ import { type Chore, Housekeeping } from "./worker/housekeeping.js";
 import { Runner } from "./worker/runner.js";
 import { Scheduler } from "./worker/scheduler.js";
 import { Deliverer } from "./worker/webhooks/deliverer.js";
+import { observeDeliveries } from "./worker/webhooks/observer.js";
 import { Sender } from "./worker/webhooks/sender.js";
 
 /** Secrets of answers are kept for ten minutes, and no hour more; archives are large. */
@@ -149,5 +150,6 @@ function buildDeliverer(runtime: Runtime, workerId: string): Deliverer {
     sender: new Sender({ outbound, timeoutMs }),
     concurrency,
     perOrganization,
+    observe: observeDeliveries(runtime.metrics),
   });
 }

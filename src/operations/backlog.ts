@@ -1,13 +1,10 @@
 import { Gauge } from "prom-client";
+import { KeptRows } from "../platform/kept-rows.js";
 import type { Logger } from "../platform/logger.js";
-import type { Metrics } from "../platform/metrics.js";
+import { gaugeOfMeasured, type Metrics } from "../platform/metrics.js";
 import type { Sql } from "../platform/sql.js";
 import { CATALOG } from "./catalog.js";
 
-/** Who asks more often gets the same again. */
-const KEPT_MS = 5_000;
-/** A database that answers later than this counts as away. */
-const PATIENCE_MS = 2_000;
 /** So many unfinished operations are looked at, the most urgent ones: asking costs no more, however many there are. */
 const WINDOW = 10_000;
 
@@ -35,59 +32,15 @@ interface Row {
   readonly age: number | null;
 }
 
-/** What waits and what runs in the whole installation, by one query at most every few seconds. */
-class Backlog {
-  readonly #sql: Sql;
-  readonly #logger: Logger;
-  #known: { readonly since: number; readonly rows: Promise<Row[] | null> } | null = null;
-
-  constructor(sql: Sql, logger: Logger) {
-    this.#sql = sql;
-    this.#logger = logger;
-  }
-
-  /** Null while the database is away. Never rejects. */
-  rows(): Promise<Row[] | null> {
-    const now = performance.now();
-    if (this.#known !== null && now - this.#known.since < KEPT_MS) return this.#known.rows;
-    const rows = this.#ask();
-    this.#known = { since: now, rows };
-    return rows;
-  }
-
-  async #ask(): Promise<Row[] | null> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`no answer within ${PATIENCE_MS} ms`)), PATIENCE_MS);
-    });
-    try {
-      return await Promise.race([this.#sql.rows<Row>(BACKLOG), late]);
-    } catch (error) {
-      this.#logger.debug({ err: error }, "the backlog could not be measured");
-      return null;
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-}
-
 /**
  * Shows what waits and what runs in the whole installation: the same in every process. While the database is away
  * there are no such values, and `gatehouse_database_up` is 0.
  */
 export function showBacklog(metrics: Metrics, sql: Sql, logger: Logger): void {
-  const backlog = new Backlog(sql, logger);
+  const backlog = new KeptRows<Row>(sql, BACKLOG, logger);
   const registers = [metrics];
-  const show = (name: string, help: string, value: (rows: readonly Row[]) => number): void => {
-    new Gauge({
-      ...{ name, help, registers },
-      async collect() {
-        const rows = await backlog.rows();
-        if (rows === null) this.remove();
-        else this.set(value(rows));
-      },
-    });
-  };
+  const show = (name: string, help: string, value: (rows: readonly Row[]) => number): void =>
+    gaugeOfMeasured(metrics, name, help, () => backlog.rows(), value);
   new Gauge({
     name: "gatehouse_database_up",
     help: "Whether the database answers.",

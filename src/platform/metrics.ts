@@ -31,6 +31,24 @@ export function gaugeOf(metrics: Metrics, name: string, help: string, value: () 
   });
 }
 
+/** A gauge of what was measured; while nothing can be, it has no value. */
+export function gaugeOfMeasured<Measured>(
+  metrics: Metrics,
+  name: string,
+  help: string,
+  measure: () => Promise<Measured | null>,
+  value: (measured: Measured) => number,
+): void {
+  new Gauge({
+    ...{ name, help, registers: [metrics] },
+    async collect() {
+      const measured = await measure();
+      if (measured === null) this.remove();
+      else this.set(value(measured));
+    },
+  });
+}
+
 /** As much of a connection pool as is shown. */
 export interface PoolUse {
   readonly totalCount: number;

@@ -109,6 +109,7 @@ describe("/metrics on the api's port", () => {
       "kind",
       "grant_type",
       "pool",
+      "outcome",
       "le",
       "version",
     ];

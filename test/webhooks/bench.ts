@@ -49,7 +49,8 @@ export interface DeliveryAnswer {
   readonly message: Readonly<Record<string, unknown>> & { readonly data: Readonly<Record<string, unknown>> };
 }
 
-export interface DelivererOptions extends Partial<Pick<DelivererDeps, "concurrency" | "perOrganization">> {
+export interface DelivererOptions
+  extends Partial<Pick<DelivererDeps, "concurrency" | "perOrganization" | "observe">> {
   readonly policy?: Partial<DeliveryPolicy>;
   readonly perWebhook?: number;
   readonly timeoutMs?: number;

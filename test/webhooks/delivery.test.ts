@@ -1,4 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { showWebhookBacklog } from "../../src/domain/webhooks/backlog.js";
+import { createMetrics, type Metrics } from "../../src/platform/metrics.js";
+import { observeDeliveries } from "../../src/worker/webhooks/observer.js";
+import { sampleOf } from "../observability/support.js";
 import type { OperationAnswer } from "../support/installation.js";
 import { until } from "../support/until.js";
 import { openWebhookBench, SUCCEEDED, type WebhookAnswer, type WebhookBench } from "./bench.js";
@@ -388,6 +392,51 @@ describe("a webhook that fails", () => {
       "all have come",
       async () => (await bench.deliveries(webhook.id, "?status=pending")).length === 0,
     );
+  });
+});
+
+describe("for those who watch", () => {
+  test("each try counts by what came of it, and the installation tells what waits, and for how long", async () => {
+    const { runtime } = bench.installation;
+    const scrape = async (metrics: Metrics) => {
+      const text = await metrics.metrics();
+      const tries = ["succeeded", "retried", "given_up"].map((outcome) =>
+        sampleOf(text, "gatehouse_webhook_tries_total", { outcome }),
+      );
+      const pending = sampleOf(text, "gatehouse_webhook_deliveries_pending");
+      return { tries, pending, age: sampleOf(text, "gatehouse_webhook_oldest_due_seconds") ?? -1 };
+    };
+    /** What was measured is kept for a while: each look has a measurement of its own. */
+    const backlog = async () => {
+      const metrics = createMetrics("test");
+      showWebhookBacklog(metrics, runtime.db, runtime.logger);
+      return scrape(metrics);
+    };
+    expect(await backlog()).toMatchObject({ pending: 0, age: 0 });
+    const receiver = await openReceiver();
+    receiver.answer(({ message }) => ({ status: message.type === "operation.accepted" ? 500 : 200 }));
+    const webhook = await bench.create(receiver.url, {
+      events: ["operation.accepted", "operation.succeeded"],
+    });
+    await bench.run(await bench.accept());
+    await bench.installation.database.query(
+      "UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 minute' WHERE webhook_id = $1",
+      [webhook.id],
+    );
+    const before = await backlog();
+    expect(before.pending).toBe(2);
+    expect(Math.round(before.age / 60)).toBe(1);
+    const mine = createMetrics("test");
+    bench.start({ observe: observeDeliveries(mine) });
+    await until("it is sent", async () => (await backlog()).pending === 0);
+    expect((await scrape(mine)).tries).toEqual([1, 2, 1]);
+    // What nobody may send is no backlog.
+    await bench.stopAll();
+    await bench.accept();
+    await bench.installation.database.query("UPDATE webhooks SET disabled_at = now() WHERE id = $1", [
+      webhook.id,
+    ]);
+    expect(await backlog()).toMatchObject({ pending: 0, age: 0 });
   });
 });
 

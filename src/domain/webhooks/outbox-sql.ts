@@ -1,5 +1,5 @@
 /** Nobody works at it, and it may be tried. */
-const DUE = `d.status = 'pending' AND d.next_attempt_at <= clock_timestamp()
+export const DUE = `d.status = 'pending' AND d.next_attempt_at <= clock_timestamp()
   AND (d.lease_expires_at IS NULL OR d.lease_expires_at < clock_timestamp())`;
 
 const LIVE_LEASES = `SELECT count(*) FROM webhook_deliveries l
@@ -9,14 +9,16 @@ const LIVE_LEASES = `SELECT count(*) FROM webhook_deliveries l
  * Goes from webhook to webhook through the index, so it costs as much as there are webhooks with something pending,
  * however much that is (https://wiki.postgresql.org/wiki/Loose_indexscan).
  */
-export const OWING = {
-  name: "webhooks_owing",
-  text: `WITH RECURSIVE owing (webhook_id) AS (
+export const OWING_WEBHOOKS = `owing (webhook_id) AS (
            (SELECT webhook_id FROM webhook_deliveries WHERE status = 'pending' ORDER BY webhook_id LIMIT 1)
            UNION ALL
            SELECT (SELECT d.webhook_id FROM webhook_deliveries d
                    WHERE d.status = 'pending' AND d.webhook_id > o.webhook_id ORDER BY d.webhook_id LIMIT 1)
-           FROM owing o WHERE o.webhook_id IS NOT NULL)
+           FROM owing o WHERE o.webhook_id IS NOT NULL)`;
+
+export const OWING = {
+  name: "webhooks_owing",
+  text: `WITH RECURSIVE ${OWING_WEBHOOKS}
          SELECT w.id, w.organization_id AS "organizationId" FROM owing o JOIN webhooks w ON w.id = o.webhook_id
          CROSS JOIN LATERAL (
            SELECT d.next_attempt_at FROM webhook_deliveries d WHERE d.webhook_id = w.id AND ${DUE}

@@ -7,6 +7,7 @@ import type { MasterKey } from "../../platform/crypto.js";
 import type { Logger } from "../../platform/logger.js";
 import type { Signals } from "../../platform/signals.js";
 import { isDatabaseAway } from "../../platform/sql.js";
+import type { DeliveryOutcome } from "./observer.js";
 import type { Answer, Message, Sender } from "./sender.js";
 
 /** Between two looks that signals ask for: a busy installation costs ten a second, and not one per operation. */
@@ -23,6 +24,8 @@ export interface DelivererDeps {
   /** Deliveries of this worker at a time, in all and of one organization. */
   readonly concurrency: number;
   readonly perOrganization: number;
+  /** Hears what came of each try, once it is written down. */
+  readonly observe?: (outcome: DeliveryOutcome) => void;
 }
 
 /** A delivery on its way. */
@@ -36,6 +39,8 @@ const UNSIGNED: Answer = {
   ...{ statusCode: null, response: null, gone: false, retryAfterMs: 0 },
   error: "it could not be signed: the operator's log has the reason",
 };
+
+const OUTCOME = { succeeded: "succeeded", pending: "retried", failed: "given_up" } as const;
 
 /** Why a delivery was broken off. */
 type BreakOff = "lease-lost" | "shutdown";
@@ -177,6 +182,7 @@ export class Deliverer {
     }
     const durationMs = Math.round(performance.now() - begun);
     const { status, disabled } = await outbox.finish(delivery, { ...answer, startedAt, durationMs });
+    if (status !== null) this.#deps.observe?.(OUTCOME[status]);
     const { webhookId, attempt, event } = delivery;
     const about = {
       webhookId,
