@@ -38,7 +38,7 @@ ENV NODE_ENV=production \
 USER node
 VOLUME ["/var/lib/gatehouse", "/files", "/blobs"]
 EXPOSE 8080
-# Of the roles all and api; a worker listens to nothing (compose.yaml turns it off there).
+# Of the roles all and api; a worker answers on METRICS_PORT alone (compose.yaml looks there).
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 8080}/readyz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["tini", "--", "node", "dist/main.js"]

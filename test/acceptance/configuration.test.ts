@@ -103,10 +103,12 @@ describe("compose.yaml", () => {
     }
   });
 
-  test("runs one role per service, watches every one that listens, and keeps its data in named volumes", () => {
+  test("runs one role per service, watches every one, and keeps its data in named volumes", () => {
     expect(services["api"]?.command).toEqual(["api"]);
     expect(services["worker"]?.command).toEqual(["worker"]);
     for (const name of ["postgres", "redis"]) expect(services[name]?.healthcheck).toHaveProperty("test");
+    const { environment = {}, healthcheck } = services["worker"] ?? {};
+    expect(JSON.stringify(healthcheck)).toContain(`http://127.0.0.1:${environment["METRICS_PORT"]}/readyz`);
     for (const { volumes: mounted } of Object.values(services)) {
       for (const mount of mounted) expect(Object.keys(volumes)).toContain(mount.split(":")[0]);
     }
