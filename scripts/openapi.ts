@@ -86,11 +86,7 @@ const noKeys: SigningKeys = {
   close: () => {},
 };
 
-const noQueue: OperationQueue = {
-  send: async () => {},
-  consume: async () => async () => {},
-  close: async () => {},
-};
+const noQueue: Pick<OperationQueue, "send"> = { send: async () => {} };
 
 const noSignals: Signals = {
   publish: async () => {},

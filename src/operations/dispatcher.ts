@@ -116,7 +116,7 @@ export interface DispatcherOptions {
  */
 export class Dispatcher {
   readonly #db: Database;
-  readonly #queue: OperationQueue;
+  readonly #queue: Pick<OperationQueue, "send">;
   readonly #logger: Logger;
   readonly #tracer: Tracer | null;
   readonly #concurrency: number;
@@ -131,7 +131,7 @@ export class Dispatcher {
 
   constructor(
     db: Database,
-    queue: OperationQueue,
+    queue: Pick<OperationQueue, "send">,
     logger: Logger,
     { tracer = null, concurrency = DEFAULT_CONCURRENCY }: DispatcherOptions = {},
   ) {

@@ -189,6 +189,14 @@ export class Ledger {
     return operation;
   }
 
+  /** Whether the database answers here, within the time that it has. */
+  answers(): Promise<boolean> {
+    return this.#db.rows("SELECT 1").then(
+      () => true,
+      () => false,
+    );
+  }
+
   /** Extends the lease. Throws LeaseLostError where another attempt has taken over. */
   async renew(id: string, attempt: number, leaseMs: number): Promise<{ cancelRequested: boolean }> {
     const [row] = await this.#db.rows<{ cancelRequested: boolean }>(RENEW, [id, attempt, leaseMs]);

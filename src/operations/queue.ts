@@ -44,16 +44,24 @@ export interface OperationQueue {
   /** Sends ids; one that is still in the queue is not sent twice. Rejects within seconds where the queue's server is away. */
   send(items: readonly QueueItem[]): Promise<void>;
   /**
-   * Starts to receive ids of no region and of these, as soon as the queue's server is there. The returned function
-   * stops receiving and waits for what runs.
+   * Starts to receive ids of no region and of these, as soon as the queue's server is there.
    * @param concurrency of those of no region together, and of each region's: none has to wait for another
    */
   consume(
     handler: (id: string) => Promise<void>,
     concurrency: number,
     regions?: readonly string[],
-  ): Promise<() => Promise<void>>;
+  ): Promise<Consumption>;
   close(): Promise<void>;
+}
+
+/** Ids that are received. */
+export interface Consumption {
+  /** Receives nothing more until `resume`, but for an id that it is just waiting for; what runs goes on. */
+  pause(): void;
+  resume(): void;
+  /** Receives nothing more, and waits for what runs. */
+  stop(): Promise<void>;
 }
 
 /** The queue's tables on PostgreSQL, made or brought up to date; safe to call in every process. */
@@ -140,7 +148,7 @@ async function consume(
   concurrency: number,
   regions: readonly string[],
   logger: Logger,
-): Promise<() => Promise<void>> {
+): Promise<Consumption> {
   const running = new Set<Promise<void>>();
   const process = async (job: { id?: string | undefined }): Promise<void> => {
     if (job.id === undefined) return;
@@ -154,10 +162,18 @@ async function consume(
     return worker;
   });
   await Promise.all(workers.map((worker) => worker.waitUntilReady()));
-  return async () => {
-    const closed = Promise.all(workers.map((worker) => worker.close()));
-    while (running.size > 0) await Promise.allSettled(running);
-    await within(CLOSE_LIMIT_MS, closed).catch(() => {});
+  return {
+    pause: () => {
+      for (const worker of workers) void worker.pause(true).catch(complaint(logger));
+    },
+    resume: () => {
+      for (const worker of workers) worker.resume();
+    },
+    stop: async () => {
+      const closed = Promise.all(workers.map((worker) => worker.close()));
+      while (running.size > 0) await Promise.allSettled(running);
+      await within(CLOSE_LIMIT_MS, closed).catch(() => {});
+    },
   };
 }
 
@@ -199,6 +215,8 @@ interface Producer {
 interface Consumer {
   on(event: "error", listener: (error: Error) => void): unknown;
   waitUntilReady(): Promise<unknown>;
+  pause(doNotWaitActive: boolean): Promise<void>;
+  resume(): void;
   close(): Promise<void>;
 }
 

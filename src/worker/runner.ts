@@ -1,9 +1,10 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Timing } from "../config.js";
 import { announce, onChange } from "../operations/changes.js";
 import type { Dispatcher } from "../operations/dispatcher.js";
 import { LeaseLostError, type Ledger } from "../operations/ledger.js";
 import type { ClaimedOperation, Outcome } from "../operations/operation.js";
-import type { OperationQueue } from "../operations/queue.js";
+import type { Consumption, OperationQueue } from "../operations/queue.js";
 import type { Logger } from "../platform/logger.js";
 import type { Signals } from "../platform/signals.js";
 import { isDatabaseAway } from "../platform/sql.js";
@@ -13,7 +14,7 @@ import { Interruption, OperationFailure, type OperationHandler, problem } from "
 
 export interface RunnerDeps {
   readonly ledger: Ledger;
-  readonly queue: OperationQueue;
+  readonly queue: Pick<OperationQueue, "consume">;
   /** Asked to send more where an end makes room, and what is handed over. */
   readonly dispatcher: Pick<Dispatcher, "dispatch" | "refill">;
   readonly signals: Signals;
@@ -40,7 +41,9 @@ export class Runner {
   readonly #handlers: ReadonlyMap<string, OperationHandler>;
   readonly #attempts = new Set<Attempt>();
   readonly #unsubscribe: () => void;
-  #stopConsuming: (() => Promise<void>) | null = null;
+  #consumption: Consumption | null = null;
+  #resting = false;
+  #stopping = false;
   /** Operations whose ids the queue still holds as being worked at here. */
   readonly #handedOver = new Set<string>();
 
@@ -59,12 +62,13 @@ export class Runner {
 
   async start(): Promise<void> {
     const { queue, concurrency, regions } = this.#deps;
-    this.#stopConsuming = await queue.consume((id) => this.#deliver(id), concurrency, regions);
+    this.#consumption = await queue.consume((id) => this.#deliver(id), concurrency, regions);
   }
 
   /** Stops claiming; what runs is given `graceMs` to end, then is handed over to other workers. */
   async stop(graceMs: number): Promise<void> {
-    const stopped = this.#stopConsuming?.() ?? Promise.resolve();
+    this.#stopping = true;
+    const stopped = this.#consumption?.stop() ?? Promise.resolve();
     const timer = setTimeout(() => {
       for (const attempt of this.#attempts) attempt.stop("shutdown");
     }, graceMs);
@@ -99,9 +103,28 @@ export class Runner {
       if (operation !== null) await this.#attempt(operation);
     } catch (error) {
       // The lease runs out, or was never taken, and the sweep sends the id again.
-      const level = isDatabaseAway(error) ? "warn" : "error";
-      logger[level]({ err: error, operationId: id }, "an operation could not be taken to its end here");
+      const away = isDatabaseAway(error);
+      logger[away ? "warn" : "error"](
+        { err: error, operationId: id },
+        "an operation could not be taken to its end here",
+      );
+      if (away) void this.#rest();
     }
+  }
+
+  /**
+   * Takes nothing from the queue while the database does not answer here: the others might, and each id that is
+   * taken in vain is kept from them until its claim has failed.
+   */
+  async #rest(): Promise<void> {
+    const { ledger, logger } = this.#deps;
+    if (this.#resting) return;
+    this.#resting = true;
+    this.#consumption?.pause();
+    while (!this.#stopping && !(await ledger.answers())) await delay(REST_MS);
+    if (!this.#stopping) this.#consumption?.resume();
+    this.#resting = false;
+    logger.debug("the database answers: operations are taken");
   }
 
   async #attempt(operation: ClaimedOperation): Promise<void> {
@@ -128,8 +151,10 @@ export class Runner {
       this.#attempts.delete(attempt);
       endSpan(span, status);
     }
-    if (status === "lost") attempt.logger.info("the lease is lost: another attempt has taken over, or will");
-    else
+    if (status === "lost") {
+      attempt.logger.info("the lease is lost: another attempt has taken over, or will");
+      void this.#rest();
+    } else
       attempt.logger.info({ status, ms: Math.round(performance.now() - beganAt) }, "the attempt has ended");
   }
 
@@ -213,6 +238,9 @@ export class Runner {
     }
   }
 }
+
+/** Between two tries to hear of the database. */
+const REST_MS = 1_000;
 
 /** Claims beyond the last attempt at an operation, to find out what came of it. */
 const CONCLUSIONS = 10;

@@ -16,12 +16,10 @@ const nothing = async (): Promise<void> => {};
 let bench: LedgerBench;
 /** What was sent, as the queue delivers it. */
 let sent: QueueItem[] = [];
-const queue: OperationQueue = {
+const queue: Pick<OperationQueue, "send"> = {
   send: async (items) => {
     sent = [...sent, ...items].sort((a, b) => a.priority - b.priority);
   },
-  consume: async () => nothing,
-  close: nothing,
 };
 let ledger: Ledger;
 let dispatcher: Dispatcher;

@@ -31,7 +31,7 @@ describe.each(await queueBackends())("on $name", (backend) => {
     await send(id);
     await send(marker);
     const received: string[] = [];
-    const stop = await queue.consume(async (one) => void received.push(one), 1);
+    const { stop } = await queue.consume(async (one) => void received.push(one), 1);
     await until("the marker came", () => received.includes(marker));
     await stop();
     expect(received).toEqual([id, marker]);
@@ -44,7 +44,7 @@ describe.each(await queueBackends())("on $name", (backend) => {
     const held = new Promise<void>((resolve) => {
       release = resolve;
     });
-    const stop = await queue.consume(async (one) => {
+    const { stop } = await queue.consume(async (one) => {
       received.push(one);
       if (one === id) await held;
     }, 2);
@@ -65,7 +65,7 @@ describe.each(await queueBackends())("on $name", (backend) => {
   test("an id whose consumer failed can be sent again", async () => {
     const id = newId();
     let tries = 0;
-    const stop = await queue.consume(async () => {
+    const { stop } = await queue.consume(async () => {
       if (++tries === 1) throw new Error("no");
     }, 1);
     await until("it came twice", async () => {
@@ -86,7 +86,7 @@ describe.each(await queueBackends())("on $name", (backend) => {
     const take = async (id: string): Promise<void> => {
       if (id === late || id === early) received.push(id);
     };
-    const stop = await queue.consume(take, 1);
+    const { stop } = await queue.consume(take, 1);
     await until("both came", () => received.length === 2);
     await stop();
     expect(received).toEqual([early, late]);
@@ -97,7 +97,7 @@ describe.each(await queueBackends())("on $name", (backend) => {
     let now = 0;
     let most = 0;
     let done = 0;
-    const stop = await queue.consume(async () => {
+    const { stop } = await queue.consume(async () => {
       most = Math.max(most, ++now);
       await new Promise((resolve) => setImmediate(resolve));
       now--;
@@ -116,7 +116,7 @@ describe.each(await queueBackends())("on $name", (backend) => {
     await until("the consumer has it", () => killed.received().includes(id));
     await killConsumer(killed);
     const received: string[] = [];
-    const stop = await queue.consume(async (one) => void received.push(one), 1);
+    const { stop } = await queue.consume(async (one) => void received.push(one), 1);
     await until("it is delivered again", () => received.includes(id), 15_000);
     await stop();
   });
@@ -129,10 +129,10 @@ describe.each(await queueBackends())("on $name", (backend) => {
       { id: south, priority: 100, region: "south" },
       { id: anywhere, priority: 100, region: null },
     ]);
-    const stopNone = await queue.consume(async (id) => void received.none.push(id), 1);
+    const { stop: stopNone } = await queue.consume(async (id) => void received.none.push(id), 1);
     await until("that of no region came", () => received.none.includes(anywhere));
     await stopNone();
-    const stopNorth = await queue.consume(async (id) => void received.north.push(id), 1, ["north"]);
+    const { stop: stopNorth } = await queue.consume(async (id) => void received.north.push(id), 1, ["north"]);
     await until("that of the region came", () => received.north.includes(north));
     const marker = newId();
     await queue.send([{ id: marker, priority: 1_000, region: "north" }]);
@@ -140,9 +140,31 @@ describe.each(await queueBackends())("on $name", (backend) => {
     await stopNorth();
     expect(received).toEqual({ none: [anywhere], north: [north, marker] });
     // And goes on to wait for whoever serves its region.
-    const stopSouth = await queue.consume(async (id) => void received.none.push(id), 1, ["south"]);
+    const { stop: stopSouth } = await queue.consume(async (id) => void received.none.push(id), 1, ["south"]);
     await until("that of the other region came", () => received.none.includes(south));
     await stopSouth();
+  });
+
+  test("what comes while a consumer pauses goes to the others, and it gets more when it goes on", async () => {
+    const paused: string[] = [];
+    const others: string[] = [];
+    const one = await queue.consume(async (id) => void paused.push(id), 1);
+    const before = newId();
+    await send(before);
+    await until("it receives", () => paused.includes(before));
+    one.pause();
+    const other = await queue.consume(async (id) => void others.push(id), 1);
+    const meanwhile = Array.from({ length: 5 }, newId);
+    await send(...meanwhile);
+    // It may have been waiting for the first of them.
+    await until("all have come", () => paused.length + others.length === 1 + meanwhile.length);
+    expect(paused.length).toBeLessThanOrEqual(2);
+    await other.stop();
+    one.resume();
+    const after = newId();
+    await send(after);
+    await until("it receives again", () => paused.includes(after));
+    await one.stop();
   });
 
   test("stopping waits for what runs", async () => {
@@ -152,7 +174,7 @@ describe.each(await queueBackends())("on $name", (backend) => {
     const held = new Promise<void>((resolve) => {
       release = resolve;
     });
-    const stop = await queue.consume(async () => {
+    const { stop } = await queue.consume(async () => {
       order.push("begun");
       await held;
       order.push("ended");
