@@ -19,7 +19,6 @@ const ScheduleBody = Type.Object(
   },
   {
     additionalProperties: false,
-    minProperties: 1,
     examples: [{ schedule: "0 3 * * *", timeZone: "Europe/Berlin", overlap: "queue" }],
   },
 );
