@@ -17,6 +17,7 @@ import { Dispatcher } from "../src/operations/dispatcher.js";
 import { Ledger } from "../src/operations/ledger.js";
 import type { OperationQueue } from "../src/operations/queue.js";
 import { Waiters } from "../src/operations/waiters.js";
+import { FolderBlobs } from "../src/platform/blobs.js";
 import { systemClock } from "../src/platform/clock.js";
 import { MasterKey } from "../src/platform/crypto.js";
 import { createMetrics } from "../src/platform/metrics.js";
@@ -56,6 +57,7 @@ export async function describeRoutes(): Promise<string> {
     signals,
     ledger,
     dispatcher,
+    blobs: new FolderBlobs(config.blobsRoot),
   };
   const access = assembleAccess(runtime, noKeys, systemClock);
   const app = await buildApp({

@@ -6,6 +6,7 @@ import { Dispatcher } from "./operations/dispatcher.js";
 import { Ledger } from "./operations/ledger.js";
 import { observeLedger } from "./operations/observer.js";
 import { type OperationQueue, openQueue, type QueueBackend } from "./operations/queue.js";
+import { type Blobs, FolderBlobs } from "./platform/blobs.js";
 import type { MasterKey } from "./platform/crypto.js";
 import type { Logger } from "./platform/logger.js";
 import { createMetrics, type Metrics, watchPools } from "./platform/metrics.js";
@@ -31,6 +32,8 @@ export interface Runtime {
   readonly queue: OperationQueue;
   readonly ledger: Ledger;
   readonly dispatcher: Dispatcher;
+  /** Uploads, snapshots, exports. */
+  readonly blobs: Blobs;
   close(): Promise<void>;
 }
 
@@ -89,6 +92,7 @@ export async function openRuntime(
       ledger,
       dispatcher,
     },
+    blobs: new FolderBlobs(config.blobsRoot),
     close,
   };
 }

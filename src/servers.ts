@@ -4,7 +4,6 @@ import { requestRecovery } from "./domain/deployments/recovery.js";
 import { createGraphEngine } from "./engines/graph/engine.js";
 import { createPostgresEngine } from "./engines/postgres/engine.js";
 import { createProcessSubstrate } from "./engines/process/substrate.js";
-import { FolderBlobs } from "./platform/blobs.js";
 import { AppError } from "./platform/errors.js";
 import type { Runtime } from "./runtime.js";
 import type { OperationHandler } from "./worker/handler.js";
@@ -35,12 +34,12 @@ const USERS = 99_999;
  * @param holder names this process in leases
  */
 export async function openServers(runtime: Runtime, holder: string): Promise<Servers> {
-  const { config, db, masterKey, logger } = runtime;
+  const { config, db, masterKey, blobs, logger } = runtime;
   const { plans } = config.deployments;
   const deps: DeploymentDeps = {
     db,
     masterKey,
-    blobs: new FolderBlobs(config.blobsRoot),
+    blobs,
     sites: await openSites(config),
     planOf: (id) => plans.find((plan) => plan.id === id) ?? null,
   };

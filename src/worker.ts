@@ -15,7 +15,6 @@ import { pruneWebhooks } from "./domain/webhooks/retention.js";
 import { IdempotencyKeys } from "./operations/idempotency.js";
 import { pruneOperations } from "./operations/retention.js";
 import { freeLostSlots } from "./operations/slots.js";
-import { FolderBlobs } from "./platform/blobs.js";
 import { newId } from "./platform/ids.js";
 import { gaugeOf } from "./platform/metrics.js";
 import { forbiddenAddresses } from "./reserved.js";
@@ -101,11 +100,10 @@ export async function startWorker(
   const housekeeping = new Housekeeping(chores, logger);
   housekeeping.start(HOUR_MS);
   const idempotencyKeys = new IdempotencyKeys(runtime.db, masterKey);
-  const blobs = new FolderBlobs(config.blobsRoot);
   const often: Chore[] = [
     { name: "idempotency keys", run: () => idempotencyKeys.prune() },
     { name: "lost slots", run: () => freeLostSlots(runtime.db) },
-    { name: "archives", run: () => cleanUpArchives(runtime.db, blobs) },
+    { name: "archives", run: () => cleanUpArchives(runtime.db, runtime.blobs) },
   ];
   const oftenKeeping = new Housekeeping(often, logger);
   oftenKeeping.start(MINUTE_MS);

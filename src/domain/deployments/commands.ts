@@ -2,24 +2,21 @@ import type { Principal } from "../../auth/principal.js";
 import type { Operation } from "../../operations/operation.js";
 import { conflict, invalid } from "../../platform/errors.js";
 import { newId } from "../../platform/ids.js";
-import type { Sql } from "../../platform/sql.js";
 import type { OnAccept } from "../jobs/sync.js";
-import { type Acceptance, acceptCommand, beginOn, type DeploymentDeps } from "./accept.js";
+import { acceptCommand, beginOn, type DeploymentDeps } from "./accept.js";
+import type { Acceptor, Plan } from "./acceptor.js";
 import {
   type DeploymentRef,
   type HeldDeployment,
-  holdOne,
   holdVisible,
   requireBeginning,
   requireDestructive,
 } from "./access.js";
 import { type Choice, requireRoom } from "./catalog.js";
 import { type Deployments, insertDeployment, nameTaken } from "./deployments.js";
-import { insertExport } from "./exports.js";
-import { DEPLOYMENT, type ImportPayload } from "./operations.js";
+import { DEPLOYMENT } from "./operations.js";
 import { newPassword, sealPassword } from "./secrets.js";
-import { insertSnapshot, type SnapshotKind, shareSnapshot } from "./snapshots.js";
-import type { Command } from "./state.js";
+import { insertSnapshot } from "./snapshots.js";
 
 export interface CloneInput {
   /** Of the new one, chosen by the caller. */
@@ -31,18 +28,6 @@ export interface CloneInput {
   readonly region?: string | undefined;
 }
 
-export interface RestoreInput {
-  readonly snapshotId: string;
-  /** Into which deployment; absent: the one that is addressed, of which the snapshot then need not be. */
-  readonly databaseId?: string | undefined;
-}
-
-/** What a command does in its transaction, once it may begin. */
-type Plan<C extends Command> = (
-  tx: Sql,
-  on: HeldDeployment,
-) => Promise<Omit<Acceptance<C>, "command" | "on">>;
-
 const nothing = async () => ({ extra: {} });
 
 /**
@@ -52,23 +37,25 @@ const nothing = async () => ({ extra: {} });
 export class Commands {
   readonly #deps: DeploymentDeps;
   readonly #deployments: Deployments;
+  readonly #acceptor: Acceptor;
 
-  constructor(deps: DeploymentDeps, deployments: Deployments) {
+  constructor(deps: DeploymentDeps, deployments: Deployments, acceptor: Acceptor) {
     this.#deps = deps;
     this.#deployments = deployments;
+    this.#acceptor = acceptor;
   }
 
   pause(principal: Principal, ref: DeploymentRef, onAccept?: OnAccept): Promise<Operation> {
-    return this.#accept("pause", principal, ref, nothing, onAccept);
+    return this.#acceptor.accept("pause", principal, ref, nothing, onAccept);
   }
 
   resume(principal: Principal, ref: DeploymentRef, onAccept?: OnAccept): Promise<Operation> {
-    return this.#accept("resume", principal, ref, nothing, onAccept);
+    return this.#acceptor.accept("resume", principal, ref, nothing, onAccept);
   }
 
   /** @param reset also forgets its failed starts, so that nothing waits for a next try */
   restart(principal: Principal, ref: DeploymentRef, reset: boolean, onAccept?: OnAccept): Promise<Operation> {
-    return this.#accept("restart", principal, ref, async () => ({ extra: { reset } }), onAccept);
+    return this.#acceptor.accept("restart", principal, ref, async () => ({ extra: { reset } }), onAccept);
   }
 
   /** A second deployment, with an address and a password of its own, in the same region. */
@@ -88,7 +75,7 @@ export class Commands {
       const locks = [{ type: DEPLOYMENT, id: clone.id }];
       return { extra: { other }, locks, details: { clone: clone.id, cloneName: input.name } };
     };
-    return this.#accept("clone", principal, ref, plan, onAccept).catch((error: unknown) => {
+    return this.#acceptor.accept("clone", principal, ref, plan, onAccept).catch((error: unknown) => {
       throw nameTaken(error, input.name);
     });
   }
@@ -97,7 +84,7 @@ export class Commands {
     const { catalog } = this.#deps;
     const { engine, version, extras } = on;
     if (region !== undefined && region !== on.region) {
-      const message = `must be ${on.region}: a clone is made beside its database; to move it, export and import`;
+      const message = `must be ${on.region}: a clone is made beside its database; to move one, create another there and restore a snapshot into it`;
       throw invalid(`/region ${message}`, [{ path: "/region", message }]);
     }
     const place = catalog.regionOf(on.region);
@@ -105,99 +92,6 @@ export class Commands {
     const chosen = catalog.choosePlan(plan ?? on.plan, engine);
     requireRoom(chosen, on.storageBytes);
     return { engine, version, extras, plan: chosen, region: place };
-  }
-
-  /** Stores a copy, under an id that the caller chooses. Throws a conflict where the plan keeps none. */
-  snapshot(
-    principal: Principal,
-    ref: DeploymentRef,
-    snapshotId: string,
-    onAccept?: OnAccept,
-  ): Promise<Operation> {
-    const plan: Plan<"snapshot"> = (tx, on) => this.planSnapshot(tx, principal, on, "demand", snapshotId);
-    return this.#accept("snapshot", principal, ref, plan, onAccept);
-  }
-
-  /** The same for a deployment that is held already. */
-  async planSnapshot(
-    tx: Sql,
-    principal: Principal,
-    on: HeldDeployment,
-    kind: SnapshotKind,
-    snapshotId: string = newId(),
-  ) {
-    if (this.#deps.catalog.planOf(on.plan)?.snapshots === 0) {
-      throw conflict(`the plan ${on.plan} keeps no snapshots: change the plan, or export`);
-    }
-    const operationId = newId();
-    await insertSnapshot(tx, on, { id: snapshotId, kind, operationId, createdBy: principal.name });
-    return { operationId, extra: { snapshotId }, details: { snapshotId, kind } };
-  }
-
-  /** Puts a snapshot in the place of the data: of the same engine, of whichever deployment that the caller reaches. */
-  restore(
-    principal: Principal,
-    ref: DeploymentRef,
-    { snapshotId, databaseId }: RestoreInput,
-    onAccept?: OnAccept,
-  ): Promise<Operation> {
-    const target = databaseId === undefined ? ref : { id: databaseId, engine: null };
-    const plan: Plan<"restore"> = async (tx, on) => {
-      // Whoever addresses one and restores into another says of which the snapshot is.
-      if (databaseId !== undefined) await this.#requireVisible(tx, principal, ref);
-      const snapshot = await shareSnapshot(tx, principal, snapshotId);
-      if (databaseId !== undefined && snapshot.deploymentId !== ref.id) {
-        throw wrongSnapshot("is no snapshot of this database");
-      }
-      if (snapshot.engine !== on.engine) {
-        throw wrongSnapshot(`is of ${snapshot.engine}, and the database of ${on.engine}`);
-      }
-      requireDestructive(principal, on, "restore into it");
-      return { extra: { snapshotId }, details: { snapshotId, from: snapshot.deploymentId } };
-    };
-    return this.#accept("restore", principal, target, plan, onAccept);
-  }
-
-  async #requireVisible(sql: Sql, principal: Principal, ref: DeploymentRef): Promise<void> {
-    await this.#deployments.find(sql, principal, ref);
-  }
-
-  /** Throws, without changing anything, where an import would be refused: to be asked before an archive is sent. */
-  async requireImportable(principal: Principal, ref: DeploymentRef): Promise<void> {
-    await this.#deps.db.transaction(async (tx) => {
-      const on = await holdOne(tx, principal, ref);
-      requireDestructive(principal, on, "import into it");
-      await requireBeginning(tx, "import", [on]);
-    });
-  }
-
-  /** @param upload stored, and removed some time after the operation's end */
-  import(
-    principal: Principal,
-    ref: DeploymentRef,
-    upload: ImportPayload["upload"],
-    onAccept?: OnAccept,
-  ): Promise<Operation> {
-    const plan: Plan<"import"> = async (_tx, on) => {
-      requireDestructive(principal, on, "import into it");
-      return { extra: { upload }, details: { bytes: upload.bytes, sha256: upload.sha256 } };
-    };
-    return this.#accept("import", principal, ref, plan, onAccept);
-  }
-
-  /** Makes an archive to be downloaded, under an id that the caller chooses. */
-  export(
-    principal: Principal,
-    ref: DeploymentRef,
-    exportId: string,
-    onAccept?: OnAccept,
-  ): Promise<Operation> {
-    const plan: Plan<"export"> = async (tx, on) => {
-      const operationId = newId();
-      await insertExport(tx, on, { id: exportId, operationId, createdBy: principal.name });
-      return { operationId, extra: { exportId }, details: { exportId } };
-    };
-    return this.#accept("export", principal, ref, plan, onAccept);
   }
 
   /**
@@ -212,7 +106,7 @@ export class Commands {
   ): Promise<Operation> {
     if (databaseId === ref.id) throw wrongDatabase("must be another database");
     const { db, ledger } = this.#deps;
-    return this.#dispatched(
+    return this.#acceptor.dispatched(
       db.transaction(async (tx) => {
         const refs = [ref, { id: databaseId, engine: null }];
         const [on, second] = await holdVisible(tx, principal, refs);
@@ -245,7 +139,7 @@ export class Commands {
       const payloadSecrets = sealPassword(this.#deps.masterKey, operationId, newPassword());
       return { operationId, payloadSecrets, extra: {} };
     };
-    return this.#accept("rotate-password", principal, ref, plan, onAccept);
+    return this.#acceptor.accept("rotate-password", principal, ref, plan, onAccept);
   }
 
   /** Changes the plan. Throws a conflict where the data would not fit. */
@@ -256,7 +150,7 @@ export class Commands {
       requireRoom(chosen, on.storageBytes);
       return { extra: { plan: chosen.id }, details: { from: on.plan, to: chosen.id } };
     };
-    return this.#accept("resize", principal, ref, plan, onAccept);
+    return this.#acceptor.accept("resize", principal, ref, plan, onAccept);
   }
 
   /** @param finalSnapshot whether its data is stored once more before it goes */
@@ -277,42 +171,8 @@ export class Commands {
       }
       return { operationId, extra: { snapshotId }, details: { snapshotId } };
     };
-    return this.#accept("terminate", principal, ref, plan, onAccept);
+    return this.#acceptor.accept("terminate", principal, ref, plan, onAccept);
   }
-
-  #accept<C extends Command>(
-    command: C,
-    principal: Principal,
-    ref: DeploymentRef,
-    plan: Plan<C>,
-    onAccept?: OnAccept,
-  ): Promise<Operation> {
-    const { db, ledger } = this.#deps;
-    return this.#dispatched(
-      db.transaction(async (tx) => {
-        const on = await holdOne(tx, principal, ref);
-        await requireBeginning(tx, command, [on]);
-        const operation = await acceptCommand(tx, ledger, principal, {
-          command,
-          on,
-          ...(await plan(tx, on)),
-        });
-        await onAccept?.(tx, operation);
-        return operation;
-      }),
-    );
-  }
-
-  /** Only haste: if this process dies before, the next sweep sends it. */
-  async #dispatched(accepting: Promise<Operation>): Promise<Operation> {
-    const operation = await accepting;
-    void this.#deps.dispatcher.dispatch();
-    return operation;
-  }
-}
-
-function wrongSnapshot(message: string) {
-  return invalid(`/snapshotId ${message}`, [{ path: "/snapshotId", message }]);
 }
 
 function wrongDatabase(message: string) {

@@ -1,3 +1,4 @@
+import type { ArchiveCommands } from "./archive-commands.js";
 import type { DeploymentCatalog } from "./catalog.js";
 import type { Commands } from "./commands.js";
 import type { Deployments } from "./deployments.js";
@@ -11,6 +12,7 @@ import type { Uploads } from "./uploads.js";
 export interface DeploymentServices {
   readonly service: Deployments;
   readonly commands: Commands;
+  readonly archives: ArchiveCommands;
   readonly catalog: DeploymentCatalog;
   readonly snapshots: Snapshots;
   readonly exports: Exports;

@@ -7,7 +7,7 @@ import type { DueSchedule, ScheduleBook, ScheduleState } from "../schedules/engi
 import { system } from "../system.js";
 import { acceptCommand, type DeploymentDeps } from "./accept.js";
 import { type DeploymentRef, type HeldDeployment, holdOne } from "./access.js";
-import type { Commands } from "./commands.js";
+import type { ArchiveCommands } from "./archive-commands.js";
 import type { Deployments } from "./deployments.js";
 import { DEPLOYMENT } from "./operations.js";
 import { refusal } from "./state.js";
@@ -71,12 +71,12 @@ export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
   readonly kind = DEPLOYMENT;
   readonly #deps: DeploymentDeps;
   readonly #deployments: Deployments;
-  readonly #commands: Commands;
+  readonly #archives: ArchiveCommands;
 
-  constructor(deps: DeploymentDeps, deployments: Deployments, commands: Commands) {
+  constructor(deps: DeploymentDeps, deployments: Deployments, archives: ArchiveCommands) {
     this.#deps = deps;
     this.#deployments = deployments;
-    this.#commands = commands;
+    this.#archives = archives;
   }
 
   async get(principal: Principal, ref: DeploymentRef): Promise<ScheduleView> {
@@ -128,7 +128,7 @@ export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
   }
 
   async start(tx: Sql, principal: Principal, { on }: DueSnapshot): Promise<void> {
-    const acceptance = await this.#commands.planSnapshot(tx, principal, on, "schedule");
+    const acceptance = await this.#archives.planSnapshot(tx, principal, on, "schedule");
     const snapshot = { command: "snapshot", on, scheduled: true, ...acceptance } as const;
     await acceptCommand(tx, this.#deps.ledger, principal, snapshot);
   }

@@ -6,49 +6,24 @@ import type { Environment } from "../projects/reference.js";
 import type { DeploymentDeps } from "./accept.js";
 import { type DeploymentRef, requireDestructive } from "./access.js";
 import { BEING_RESTORED, blobKeyOf, dropArchive } from "./archives.js";
-import { type Download, openArchive } from "./download.js";
+import { type ArchiveView, archiveStatements, below, type Download, openArchive } from "./download.js";
 import type { DeploymentRecord } from "./record.js";
 
 /** A stored copy, as callers see it. */
-export interface SnapshotView {
-  readonly id: string;
-  readonly deploymentId: string;
-  readonly deploymentName: string;
-  readonly organizationId: string;
-  readonly projectId: string;
+export interface SnapshotView extends ArchiveView {
   readonly environment: Environment;
-  readonly state: "creating" | "available";
   readonly kind: SnapshotKind;
-  readonly engine: string;
-  readonly version: string;
-  readonly blobKey: string;
-  readonly bytes: number | null;
-  readonly sha256: string | null;
-  readonly operationId: string;
-  readonly createdAt: Date;
-  readonly finishedAt: Date | null;
-  readonly expiresAt: Date | null;
 }
 
 /** Why it was made: somebody asked, a schedule did, or its deployment ended. */
 export type SnapshotKind = "demand" | "schedule" | "final";
 
-/** What a caller may see: the tenant's, of projects that it reaches; nothing that waits to be removed. */
-const SELECT = `SELECT s.id, s.deployment_id AS "deploymentId", d.name AS "deploymentName", s.state, s.kind, s.engine,
-    s.organization_id AS "organizationId", s.project_id AS "projectId", p.environment, s.version,
-    s.blob_key AS "blobKey", s.bytes::float8 AS bytes, s.sha256, s.operation_id AS "operationId",
-    s.created_at AS "createdAt", s.finished_at AS "finishedAt", s.expires_at AS "expiresAt"
-  FROM snapshots s JOIN deployments d ON d.id = s.deployment_id JOIN projects p ON p.id = s.project_id
-  WHERE s.organization_id = $1 AND ($2::uuid[] IS NULL OR s.project_id = ANY ($2)) AND p.deleted_at IS NULL
-    AND s.state <> 'deleted' AND (s.expires_at IS NULL OR s.expires_at > now())`;
-
-const LIST = {
-  name: "snapshots_list",
-  text: `${SELECT} AND s.deployment_id = $3 AND ($4::uuid IS NULL OR s.id < $4) ORDER BY s.id DESC LIMIT $5`,
-};
-const GET = { name: "snapshot_get", text: `${SELECT} AND s.id = $3` };
-const SHARE = { name: "snapshot_share", text: `${SELECT} AND s.id = $3 FOR SHARE OF s` };
-const HOLD = { name: "snapshot_hold", text: `${SELECT} AND s.id = $3 FOR UPDATE OF s` };
+const {
+  list: LIST,
+  get: GET,
+  share: SHARE,
+  hold: HOLD,
+} = archiveStatements("snapshots", ", a.kind, p.environment");
 
 const INSERT = {
   name: "snapshot_insert",
@@ -115,7 +90,7 @@ export class Snapshots {
   }
 
   async get(principal: Principal, ref: DeploymentRef, id: string): Promise<SnapshotView> {
-    return of(ref, await one(this.#deps.db, GET, principal, id));
+    return below(ref, "snapshot", await one(this.#deps.db, GET, principal, id));
   }
 
   /** Its archive; the audit log says who took it. */
@@ -127,7 +102,7 @@ export class Snapshots {
   /** Refused while it is made or restored. Its archive is removed soon after. */
   async delete(principal: Principal, ref: DeploymentRef, id: string): Promise<void> {
     await this.#deps.db.transaction(async (tx) => {
-      const snapshot = of(ref, await one(tx, HOLD, principal, id));
+      const snapshot = below(ref, "snapshot", await one(tx, HOLD, principal, id));
       const { deploymentName: name, environment, projectId, operationId } = snapshot;
       requireDestructive(principal, { name, environment }, "delete a snapshot");
       if (snapshot.state === "creating") {
@@ -143,13 +118,6 @@ export class Snapshots {
       });
     });
   }
-}
-
-/** What stands below a deployment is its own. */
-function of(ref: DeploymentRef, snapshot: SnapshotView): SnapshotView {
-  const engine = ref.engine ?? snapshot.engine;
-  if (snapshot.deploymentId !== ref.id || snapshot.engine !== engine) throw notFound("snapshot");
-  return snapshot;
 }
 
 async function refuseWhileRestored(tx: Sql, id: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { type Static, Type } from "typebox";
-import type { ExportView } from "../../domain/deployments/exports.js";
+import type { ArchiveView } from "../../domain/deployments/download.js";
 import type { ScheduleView } from "../../domain/deployments/snapshot-schedules.js";
 import type { SnapshotView } from "../../domain/deployments/snapshots.js";
 import { Uuid } from "../schemas/common.js";
@@ -79,7 +79,7 @@ export const ScheduleWire = Type.Object(
 
 const dateOrNull = (time: Date | null): string | null => (time === null ? null : toHttpDate(time));
 
-function toArchive(archive: SnapshotView | ExportView): Static<typeof ExportWire> {
+function toArchive(archive: ArchiveView): Static<typeof ExportWire> {
   const { id, state, engine, version, bytes, sha256, operationId } = archive;
   return {
     ...{ id, state, engine, version, bytes, sha256, operationId },

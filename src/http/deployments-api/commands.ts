@@ -3,6 +3,7 @@ import { type Static, type TObject, Type } from "typebox";
 import type { Principal } from "../../auth/principal.js";
 import type { TopicScope } from "../../auth/scopes.js";
 import type { DeploymentRef } from "../../domain/deployments/access.js";
+import type { ArchiveCommands } from "../../domain/deployments/archive-commands.js";
 import type { Commands } from "../../domain/deployments/commands.js";
 import type { OnAccept } from "../../domain/jobs/sync.js";
 import { isDone, type Operation } from "../../operations/operation.js";
@@ -19,6 +20,7 @@ import { BODIES, deploymentsFailures } from "./wire.js";
 /** What a command is asked with, beside its body. */
 interface Asked {
   readonly commands: Commands;
+  readonly archives: ArchiveCommands;
   readonly principal: Principal;
   readonly ref: DeploymentRef;
   /** Of what the command makes: a clone, a snapshot, an export. */
@@ -113,8 +115,8 @@ const SNAPSHOT = command({
   scope: "snapshot:write",
   body: Nothing,
   makes: "snapshotId",
-  accept: ({ commands, principal, ref, madeId, onAccept }) =>
-    commands.snapshot(principal, ref, madeId, onAccept),
+  accept: ({ archives, principal, ref, madeId, onAccept }) =>
+    archives.snapshot(principal, ref, madeId, onAccept),
 });
 
 const RESTORE = command({
@@ -127,8 +129,8 @@ const RESTORE = command({
     { snapshotId: Id, databaseId: Type.Optional(Id) },
     { snapshotId: "0199b3c4-9c00-7c11-8d22-9e33af44b066" },
   ),
-  accept: ({ commands, principal, ref, onAccept }, { snapshotId, databaseId }) =>
-    commands.restore(
+  accept: ({ archives, principal, ref, onAccept }, { snapshotId, databaseId }) =>
+    archives.restore(
       principal,
       ref,
       {
@@ -147,8 +149,8 @@ const EXPORT = command({
   scope: write,
   body: Nothing,
   makes: "exportId",
-  accept: ({ commands, principal, ref, madeId, onAccept }) =>
-    commands.export(principal, ref, madeId, onAccept),
+  accept: ({ archives, principal, ref, madeId, onAccept }) =>
+    archives.export(principal, ref, madeId, onAccept),
 });
 
 const CONNECTION_URL = command({
@@ -268,12 +270,12 @@ async function answerCommand<B extends TObject>(
   { makes, accept }: CommandRoute<B>,
   body: Static<B>,
 ): Promise<FastifyReply> {
-  const { commands } = services.deployments;
+  const { commands, archives } = services.deployments;
   const database = refOf(request.params as Static<typeof DatabaseParams>);
   const madeId = newId();
   const made = makes === undefined ? {} : { [makes]: madeId };
   return answerAccepted(services, request, reply, made, (onAccept) =>
-    accept({ commands, principal: request.principal, ref: database, madeId, onAccept }, body),
+    accept({ commands, archives, principal: request.principal, ref: database, madeId, onAccept }, body),
   );
 }
 

@@ -55,7 +55,7 @@ async function importArchive(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
-  const { commands, uploads } = services.deployments;
+  const { archives, uploads } = services.deployments;
   const { principal } = request;
   const database = refOf(request.params as Static<typeof DatabaseParams>);
   if (!request.isMultipart()) {
@@ -65,11 +65,11 @@ async function importArchive(
     );
   }
   // Nobody sends gigabytes to be told what could be said before.
-  await commands.requireImportable(principal, database);
+  await archives.requireImportable(principal, database);
   const upload = await readUpload(request, uploads);
   try {
     return await answerAccepted(services, request, reply, {}, (onAccept) =>
-      commands.import(principal, database, upload, onAccept),
+      archives.import(principal, database, upload, onAccept),
     );
   } catch (error) {
     if (error instanceof AppError) await uploads.discard(upload);
