@@ -17,6 +17,14 @@ export interface PlaceLimits {
   readonly storageBytes: number;
 }
 
+/**
+ * What one process of a server may have at most, and all of them together before its region's supervisor has it started
+ * again: far beyond what the engine's own limits leave it, so that it stops runaways alone. A fork counts twice.
+ */
+export function memoryFuse({ memoryBytes }: Pick<PlaceLimits, "memoryBytes">): number {
+  return 2 * memoryBytes + 512 * 1024 * 1024;
+}
+
 /** One deployment as a substrate sees it. */
 export interface PlaceSpec {
   /** The deployment's id: a UUID, so that it can name folders and containers. */
@@ -41,8 +49,8 @@ export interface Substrate {
   look(spec: PlaceSpec): PlaceView;
   /** Ids of all places with something left: a folder, a process. Those of no living deployment are orphans. */
   list(signal: AbortSignal): Promise<readonly string[]>;
-  /** Whether nothing on the region's address listens on the port now, whoever that may be. */
-  portIsFree(port: number): Promise<boolean>;
+  /** Ports of the region's machine on which something listens now, whoever that may be. */
+  listening(): Promise<ReadonlySet<number>>;
 }
 
 export type PlaceStatus =
@@ -57,6 +65,11 @@ export type PlaceStatus =
       /** Of all its processes together, bytes; null where that cannot be known. */
       readonly memoryBytes: number | null;
     };
+
+/** Whether a server's processes take more memory together than one of them may have. */
+export function isTooLarge(status: PlaceStatus, limits: PlaceLimits): boolean {
+  return status.state === "running" && (status.memoryBytes ?? 0) > memoryFuse(limits);
+}
 
 /** What can be seen of a place, without a fence. */
 export interface PlaceView {

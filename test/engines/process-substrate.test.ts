@@ -1,6 +1,8 @@
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { chown, mkdtemp, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { buffer, text } from "node:stream/consumers";
@@ -376,7 +378,13 @@ test("memory, size, ports and what is left are told as they are", async () => {
   });
   expect(status.state).toBe("running");
   expect(await region.substrate.list(NEVER)).toContain(spec.id);
-  expect(await region.substrate.portIsFree(spec.port)).toBe(true);
+  const taken = createServer().listen(0, "127.0.0.1");
+  await once(taken, "listening");
+  const { port } = taken.address() as AddressInfo;
+  expect(await region.substrate.listening()).toContain(port);
+  taken.close();
+  await once(taken, "close");
+  expect(await region.substrate.listening()).not.toContain(port);
   await at.stop(stopping, NEVER);
 });
 

@@ -38,8 +38,8 @@ export interface Choice {
   readonly extras: readonly string[];
 }
 
-/** Seconds: a region that says nothing for so long has no worker. */
-const LATELY_S = 60;
+/** Seconds: a region that says nothing for so long has no worker. It speaks every minute. */
+const LATELY_S = 150;
 
 /** What there is to choose from: the configuration, joined with what each region can really run. */
 export class DeploymentCatalog {

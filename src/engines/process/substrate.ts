@@ -1,6 +1,5 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { connect } from "node:net";
 import { join } from "node:path";
 import { MACHINE_FOLDER, machineFolder, makeFolder } from "../../platform/folders.js";
 import { short } from "../../platform/processes.js";
@@ -8,7 +7,7 @@ import type { Fence, Place, PlaceSpec, PlaceView, Substrate } from "../substrate
 import { layoutOf } from "./layout.js";
 import { ProcessPlace, type ProcessPlaceOptions, ProcessPlaceView, preparePlace } from "./place.js";
 import { PREPARE } from "./scripts.js";
-import { namesIn } from "./status.js";
+import { namesIn, readOrNull } from "./status.js";
 import { changingUser } from "./tool.js";
 import { freeUserRange, USERS_FOLDER, type UserRange } from "./users.js";
 
@@ -78,7 +77,7 @@ export function createProcessSubstrate(options: ProcessSubstrateOptions): Substr
       return root === null ? [] : namesIn(join(root, "places"));
     },
 
-    portIsFree: (port) => isFree(host, port),
+    listening: listeningPorts,
   };
 }
 
@@ -106,15 +105,9 @@ function usableRoot(asked: string, uid: number | undefined): string | null {
   return null;
 }
 
-function isFree(host: string, port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host, port, timeout: 1_000 });
-    const done = (free: boolean) => {
-      socket.destroy();
-      resolve(free);
-    };
-    socket.once("connect", () => done(false));
-    socket.once("timeout", () => done(false));
-    socket.once("error", (error: NodeJS.ErrnoException) => done(error.code === "ECONNREFUSED"));
-  });
+/** By proc_net_tcp(5): state 0A, on whichever address. */
+async function listeningPorts(): Promise<ReadonlySet<number>> {
+  const tables = await Promise.all(["tcp", "tcp6"].map((name) => readOrNull(`/proc/net/${name}`)));
+  const sockets = tables.join("\n").matchAll(/^ *\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} 0A /gm);
+  return new Set([...sockets].map(([, port = ""]) => Number.parseInt(port, 16)));
 }

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { ToolError, type ToolResult, type ToolSpec } from "../substrate.js";
+import { memoryFuse, ToolError, type ToolResult, type ToolSpec } from "../substrate.js";
 import { ended } from "./guard.js";
 
 /** As whom and where a tool runs. */
@@ -32,13 +32,9 @@ export function changingUser(user: Pick<ToolUser, "uid" | "gid">, more: readonly
   return ["setpriv", ...ids, "--no-new-privs", ...more, "--"];
 }
 
-/**
- * The words before a command that limit what one process of it may take. A multiple of the plan's memory: what is
- * reserved counts here too (stacks of threads, arenas). It stops a runaway; the plan itself is kept by the engine's
- * own limits.
- */
+/** The words before a command that limit what one process of it may take; what is reserved counts here too. */
 export function limiting(memoryBytes: number, openFiles: number, reservedBytes = 0): string[] {
-  const data = 2 * memoryBytes + 512 * 1024 * 1024 + reservedBytes;
+  const data = memoryFuse({ memoryBytes }) + reservedBytes;
   return ["prlimit", `--data=${data}`, `--nofile=${openFiles}`, "--core=0", "--"];
 }
 

@@ -1,6 +1,7 @@
 import type { SupervisedDeployment } from "../../domain/deployments/record.js";
 import { openSecrets } from "../../domain/deployments/secrets.js";
 import type { Engine, Observed } from "../../engines/engine.js";
+import { isTooLarge } from "../../engines/substrate.js";
 import type { DeploymentDeps, Site } from "../handlers/deployment/deps.js";
 
 /** A deployment with what is needed to look at its server: nothing of it changes anything. */
@@ -32,12 +33,15 @@ export type Finding =
   /** It should run, and does not. */
   | "down"
   /** It runs, and should not. */
-  | "up";
+  | "up"
+  /** Its processes take more memory than any plan's server comes to by itself. */
+  | "too large";
 
 /** By its processes alone: cheap enough for every round. */
 export async function glance({ deployment, observed }: Subject): Promise<Finding> {
-  const { state } = await observed.place.status();
+  const status = await observed.place.status();
   const shouldRun = deployment.desiredState === "running";
-  if (shouldRun) return state === "running" ? "as it should be" : "down";
-  return state === "stopped" ? "as it should be" : "up";
+  if (!shouldRun) return status.state === "stopped" ? "as it should be" : "up";
+  if (status.state !== "running") return "down";
+  return isTooLarge(status, observed.place.limits) ? "too large" : "as it should be";
 }

@@ -10,10 +10,10 @@ export async function reportOf(
   used: ReadonlySet<number>,
   reportedBy: string,
 ): Promise<RegionReport> {
-  const blockedPorts: number[] = [];
-  for (let port = region.ports.from; port <= region.ports.to; port += 1) {
-    if (!used.has(port) && !(await substrate.portIsFree(port))) blockedPorts.push(port);
-  }
+  const { from, to } = region.ports;
+  const blockedPorts = [...(await substrate.listening())].filter(
+    (port) => from <= port && port <= to && !used.has(port),
+  );
   const found = [...engines.values()].map((engine) => ({
     engine: engine.name,
     versions: substrate.missing === null ? engine.versions : [],

@@ -145,6 +145,10 @@ export class Supervisor {
       return wasSeen ? unhealthy(deployment) : null;
     }
     memory.seen = true;
+    if (finding === "too large") {
+      await this.#ask(deployment, "its processes take more memory than they may");
+      return unhealthy(deployment);
+    }
     const health = await this.#ifItAnswers(subject, memory);
     if (!survey || health?.status === "unhealthy") return health;
     return this.#withStorage(subject, health);

@@ -1,5 +1,6 @@
 import type { RecoverPayload } from "../../../domain/deployments/operations.js";
 import { holdFor, recordHold } from "../../../domain/deployments/storage.js";
+import { isTooLarge } from "../../../engines/substrate.js";
 import type { HandlerContext } from "../../handler.js";
 import type { DeploymentDeps } from "./deps.js";
 import { type Held, hold } from "./instance.js";
@@ -16,8 +17,9 @@ export async function recover(
     await context.step("stop", () => engine.stop(instance, at), { repeat: true });
     return;
   }
-  if (await isStuck(held)) {
-    context.progress({ percent: 10, message: "stopping a server that does not answer" });
+  const why = await faultOf(held);
+  if (why !== null) {
+    context.progress({ percent: 10, message: `stopping a server that ${why}` });
     await context.step("stop", () => engine.stop(instance, at));
   }
   context.progress({ percent: 50, message: "starting" });
@@ -36,7 +38,9 @@ async function limitStorage(
   await context.write((tx) => recordHold(tx, record.id, hold, storageBytes));
 }
 
-async function isStuck({ engine, instance, context }: Held): Promise<boolean> {
+/** Why a server that runs has to be stopped first; null where it has not. */
+async function faultOf({ engine, instance, context }: Held): Promise<string | null> {
+  if (isTooLarge(await instance.place.status(), instance.place.limits)) return "takes too much memory";
   const { status } = await engine.health(instance, context.signal);
-  return status === "failed";
+  return status === "failed" ? "does not answer" : null;
 }
