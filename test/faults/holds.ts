@@ -7,6 +7,8 @@ export interface Hold {
   /** Waits until so many stand still. */
   reached(count: number): Promise<void>;
   release(): Promise<void>;
+  /** The same, and what those who stand still were about to write comes to nothing. */
+  drop(): Promise<void>;
 }
 
 /** An advisory lock of a database, held by the test: whoever asks for a share of it waits. */
@@ -26,6 +28,14 @@ async function holdLock(url: string, key: number): Promise<Hold> {
         return rowCount === count;
       }).then(() => {}),
     release: () => client.end(),
+    drop: async () => {
+      await client.query(
+        `SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+        [key],
+      );
+      await client.end();
+    },
   };
 }
 
@@ -62,16 +72,20 @@ const MOMENTS = {
   "before copying": `NEW.steps @> '[{"name": "copy", "status": "running"}]'`,
   "before the commit": `NEW.steps @> '[{"name": "commit", "status": "running"}]'`,
   "after the commit": `NEW.steps @> '[{"name": "commit", "status": "succeeded"}]'`,
+  "after a first start": `NEW.operation_type = 'deployment.create' AND NEW.steps @> '[{"name": "start", "status": "succeeded"}]'`,
+  "after a load": `NEW.steps @> '[{"name": "load", "status": "succeeded"}]'`,
+  "before a removal": `NEW.steps @> '[{"name": "remove", "status": "running"}]'`,
 } as const;
 
 export type Moment = keyof typeof MOMENTS;
 
-/** Makes first attempts stand still at a moment: their write to the ledger waits within the database. */
-export async function holdLedger(database: TestDatabase, moment: Moment): Promise<Hold> {
+/** Makes first attempts stand still at any of these moments: their write to the ledger waits within the database. */
+export async function holdLedger(database: TestDatabase, ...moments: readonly Moment[]): Promise<Hold> {
+  const moment = moments.map((name) => `(${MOMENTS[name]})`).join(" OR ");
   await database.query(`
     CREATE OR REPLACE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-      IF NEW.attempt = 1 AND NEW.steps IS DISTINCT FROM OLD.steps AND ${MOMENTS[moment]} THEN
+      IF NEW.attempt = 1 AND NEW.steps IS DISTINCT FROM OLD.steps AND (${moment}) THEN
         PERFORM pg_advisory_xact_lock_shared(${LEDGER});
       END IF;
       RETURN NEW;

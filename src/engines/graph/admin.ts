@@ -48,12 +48,17 @@ export async function asAdmin<T>(
     return await work(client);
   } catch (error) {
     signal.throwIfAborted();
-    throw error;
+    if (!ENDED.test(messageOf(error))) throw error;
+    throw new EngineError("unavailable", "the database server ended meanwhile", { cause: error });
   } finally {
     signal.removeEventListener("abort", abort);
     client.disconnect();
   }
 }
+
+/** What ioredis says of a command that was never answered. */
+const ENDED =
+  /^(Connection is closed|Stream isn't writeable|Command timed out|Reached the max retries|(read|write) E)/;
 
 export type Info = ReadonlyMap<string, string>;
 

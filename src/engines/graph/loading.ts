@@ -159,7 +159,10 @@ function refusal(end: ToolError): EngineError {
       cause: new Error(log.slice(-2_000)),
     });
   }
-  return new EngineError("bad_archive", "the archive cannot be loaded: the server gave up on it", {
-    cause: new Error(`${end.message}: ${log.slice(-2_000)}`),
-  });
+  const cause = new Error(`${end.message}: ${log.slice(-2_000)}`);
+  // A server that falls over the archive says so; one that was killed says nothing.
+  if (end.exitCode === null && !/crashed by signal/.test(log)) {
+    return new EngineError("unavailable", "the server that loads the archive was killed", { cause });
+  }
+  return new EngineError("bad_archive", "the archive cannot be loaded: the server gave up on it", { cause });
 }

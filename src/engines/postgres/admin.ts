@@ -45,10 +45,15 @@ export async function asAdmin<T>(
   }
 }
 
+/** What a server says to those who are in when it ends (class 57P), and what they find when it says nothing any more. */
+const ENDED = /^(57P0[123]|08\w{3}|ECONN\w+|EPIPE)$/;
+
 function mapped(error: unknown): unknown {
-  const { code } = error as { code?: string };
+  const { code = "", message = "" } = error as { code?: string; message?: string };
   if (code === "53100")
     return new EngineError("disk_full", "the disk of the region is full", { cause: error });
+  if (ENDED.test(code) || /^Connection terminated/.test(message))
+    return new EngineError("unavailable", "the database server ended meanwhile", { cause: error });
   return error;
 }
 

@@ -37,9 +37,10 @@ async function dump(server: PostgresServer, archive: PassThrough): Promise<void>
     );
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
-    throw new EngineError("failed", `the data could not be copied: ${firstLine(error.stderr)}`, {
-      cause: error,
-    });
+    throw await server.faultOf(
+      error,
+      (why) => new EngineError("failed", `the data could not be copied: ${why}`, { cause: error }),
+    );
   }
 }
 
@@ -72,13 +73,4 @@ function relay(to: PassThrough): Writable {
       }
     },
   });
-}
-
-/** Of a tool's complaints, for the client. */
-export function firstLine(stderr: string): string {
-  const lines = stderr
-    .split("\n")
-    .map((line) => line.replace(/^(pg_dump|pg_restore|psql)[^:]*: /, "").trim());
-  const found = lines.find((line) => /error|fatal|fehler/i.test(line)) ?? lines.find((line) => line !== "");
-  return (found ?? "it gave no reason").slice(0, 500);
 }

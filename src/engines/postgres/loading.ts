@@ -5,12 +5,13 @@ import pg from "pg";
 import { EngineError } from "../engine.js";
 import { ToolError, type ToolSpec } from "../substrate.js";
 import { fenced, hasLoaded, recordLoad } from "./admin.js";
-import { connection, firstLine, secrets } from "./dumping.js";
+import { connection, secrets } from "./dumping.js";
 import { WithoutRestrict } from "./plain-sql.js";
 import type { PostgresServer } from "./server.js";
 import { ASIDE, REPLACED } from "./settings.js";
 
 const DAY_MS = 24 * 3_600_000;
+const NEVER = new AbortController().signal;
 const FOLDER = "incoming";
 /** Of an archive of pg_dump's custom format. */
 const MAGIC = "PGDMP";
@@ -30,19 +31,23 @@ export async function replaceData(server: PostgresServer, archive: Readable, ori
   await volume.remove(FOLDER, signal);
   await volume.makeFolder(FOLDER, signal);
   const file = `${FOLDER}/${fence.command}-${fence.attempt}`;
-  await volume.write(file, archive, { limitBytes: limits.storageBytes, signal });
-  const isCustom = await beginsLikeAnArchive(server, file, origin);
-  await server.running(async () => {
-    if (await server.asAdmin((client) => hasLoaded(server.instance, client))) return;
-    await server.asAdmin(async (client) => {
-      await client.query(`DROP DATABASE IF EXISTS ${ASIDE} WITH (FORCE)`);
-      await server.createDatabase(client, ASIDE);
+  try {
+    await volume.write(file, archive, { limitBytes: limits.storageBytes, signal });
+    const isCustom = await beginsLikeAnArchive(server, file, origin);
+    await server.running(async () => {
+      if (await server.asAdmin((client) => hasLoaded(server.instance, client))) return;
+      await server.asAdmin(async (client) => {
+        await client.query(`DROP DATABASE IF EXISTS ${ASIDE} WITH (FORCE)`);
+        await server.createDatabase(client, ASIDE);
+      });
+      if (isCustom) await restoreCustom(server, file, origin);
+      else await runPlain(server, file);
+      await exchange(server);
     });
-    if (isCustom) await restoreCustom(server, file, origin);
-    else await runPlain(server, file);
-    await volume.remove(FOLDER, signal);
-    await exchange(server);
-  });
+  } finally {
+    // It may be as large as the data. Left over where that fails, and removed by the next load.
+    await volume.remove(FOLDER, NEVER).catch(() => {});
+  }
 }
 
 /** True: custom format; false: SQL. Throws where it is neither. */
@@ -129,10 +134,7 @@ async function tool(server: PostgresServer, spec: ToolSpec): Promise<string> {
     return Buffer.concat(output).toString();
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
-    if (/No space left on device/.test(error.stderr)) {
-      throw new EngineError("disk_full", "the disk of the region is full", { cause: error });
-    }
-    throw bad(firstLine(error.stderr), error);
+    throw await server.faultOf(error, (why) => bad(why, error));
   }
 }
 

@@ -2,6 +2,7 @@ import { Readable } from "node:stream";
 import pg from "pg";
 import { type EngineContext, EngineError, type Instance } from "../engine.js";
 import { polling } from "../polling.js";
+import type { ToolError } from "../substrate.js";
 import { asAdmin, fenced } from "./admin.js";
 import { knock } from "./health.js";
 import type { PostgresPrograms } from "./programs.js";
@@ -28,14 +29,19 @@ const LOG_TAIL = 4_000;
 
 /**
  * The superuser's password comes by a file, since others can read what stands on command lines. What this process hands
- * its children is a socket, which cannot be opened by a name.
+ * its children is a socket, which cannot be opened by a name. The shell ends with its worker, and initdb with the shell.
  */
 const INITDB = `umask 077
 cat > "$2.secret" || exit 1
-"$1" -D "$2" -U "$3" -E UTF8 --locale=C.UTF-8 --data-checksums --auth=scram-sha-256 --pwfile="$2.secret"
+setpriv --pdeathsig=KILL -- "$1" -D "$2" -U "$3" -E UTF8 --locale=C.UTF-8 --data-checksums --auth=scram-sha-256 --pwfile="$2.secret"
 code=$?
 rm -f "$2.secret"
 exit $code`;
+
+const DISK_FULL = /No space left on device/;
+/** What the client tools, which speak English here, say of a server that is gone or on its way. */
+const SERVER_ENDED =
+  /server closed the connection unexpectedly|terminating connection|the database system is (starting up|shutting down|in recovery)|connection to server .* failed/;
 
 /** Who reaches a server that is started: its clients, or Gatehouse alone. */
 export type Audience = "clients" | "gatehouse";
@@ -113,12 +119,17 @@ export class PostgresServer {
 
   /** Whether it lets Gatehouse in; throws where it has ended. */
   private async answers(): Promise<boolean> {
+    if (await this.letsIn()) return true;
+    if (!(await this.isRunning())) throw await this.whyNot();
+    return false;
+  }
+
+  private async letsIn(): Promise<boolean> {
     try {
       return await this.asAdmin(async (client) => (await client.query("SELECT 1")).rowCount === 1);
     } catch (error) {
-      if (!(error instanceof EngineError) || error.code !== "unavailable") throw error;
-      if (!(await this.isRunning())) throw await this.whyNot();
-      return false;
+      if (error instanceof EngineError && error.code === "unavailable") return false;
+      throw error;
     }
   }
 
@@ -130,7 +141,7 @@ export class PostgresServer {
         cause,
       });
     }
-    if (/No space left on device/.test(log)) {
+    if (DISK_FULL.test(log)) {
       return new EngineError("disk_full", "the disk of the region is full", { cause });
     }
     return new EngineError("unavailable", "the database server did not start", { cause });
@@ -213,10 +224,13 @@ export class PostgresServer {
 
   /** Does something while the server runs, at least for Gatehouse; one that was stopped is stopped again. */
   async running<T>(work: () => Promise<T>): Promise<T> {
-    if (await this.isRunning()) {
-      await polling(this.context.signal, () => this.answers());
-      return work();
-    }
+    let isUp = false;
+    // What is left of one that was killed ends by itself.
+    await polling(this.context.signal, async () => {
+      isUp = await this.letsIn();
+      return isUp || !(await this.isRunning());
+    });
+    if (isUp) return work();
     await this.start("gatehouse");
     try {
       return await work();
@@ -225,7 +239,29 @@ export class PostgresServer {
     }
   }
 
+  /**
+   * Why a tool failed: because the server ended meanwhile, or the disk is full, or for what the tool itself says.
+   * @param ofTool what its complaint means
+   */
+  async faultOf(cause: ToolError, ofTool: (complaint: string) => EngineError): Promise<EngineError> {
+    const { stderr } = cause;
+    if (DISK_FULL.test(stderr))
+      return new EngineError("disk_full", "the disk of the region is full", { cause });
+    if (SERVER_ENDED.test(stderr) || !(await this.letsIn()))
+      return new EngineError("unavailable", "the database server ended meanwhile", { cause });
+    return ofTool(firstLine(stderr));
+  }
+
   asAdmin<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
     return asAdmin(this.instance, this.context.signal, work);
   }
+}
+
+/** Of a tool's complaints, for the client. */
+function firstLine(stderr: string): string {
+  const lines = stderr
+    .split("\n")
+    .map((line) => line.replace(/^(pg_dump|pg_restore|psql)[^:]*: /, "").trim());
+  const found = lines.find((line) => /error|fatal|fehler/i.test(line)) ?? lines.find((line) => line !== "");
+  return (found ?? "it gave no reason").slice(0, 500);
 }

@@ -101,7 +101,7 @@ if [ -n "$U" ]; then chown -hR "$U:$U" "$1/made" || exit 74; fi
 as rm -rf -- "$3" "$2"
 mv -fT -- "$1/made" "$3" || exit 74
 as mv -fT -- "$3" "$2" && as sync -- "$(dirname -- "$2")" || exit 74
-rm -rf -- "$1"
+rm -rf -- "$D"/making-*
 `;
 
 /** All of a place but its lock and its fence; $1 the link that keeps its user id, $2 its socket folder. */

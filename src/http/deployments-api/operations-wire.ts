@@ -51,6 +51,10 @@ export const DatabaseOperationWire = Type.Object(
     error: Type.Union([Type.String({ description: "Why it failed." }), Type.Null()]),
     result: Type.Unknown({ description: "What it came to, where it has finished." }),
     nextOperationId: Type.Union([Uuid, Type.Null()]),
+    snapshotId: Type.Optional(
+      Type.String({ ...Uuid, description: "Of the snapshot that the command made." }),
+    ),
+    exportId: Type.Optional(Type.String({ ...Uuid, description: "Of the export that the command made." })),
   },
   { $id: "DatabaseOperation", examples: [EXAMPLE] },
 );

@@ -64,13 +64,16 @@ function store(
   return blobs.put(blobKey, counted(context, bytes), { maxBytes, signal: context.signal });
 }
 
-/** An archive's row; a failure of the operation where it is gone. */
+/**
+ * An archive's row; a failure of the operation where it is gone. One that was dropped since the operation was accepted
+ * is stored for as long as that needs it.
+ */
 export async function archiveOf(
   { db }: Pick<DeploymentDeps, "db">,
   table: ArchiveTable,
   id: string,
 ): Promise<ArchiveRecord> {
   const archive = await readArchive(db, table, id);
-  if (archive !== null && archive.state !== "deleted") return archive;
+  if (archive !== null) return archive;
   throw impossible("archive-gone", "Archive is gone", "the archive was removed meanwhile");
 }

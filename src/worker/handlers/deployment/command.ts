@@ -9,7 +9,7 @@ import { FencedError } from "../../../engines/substrate.js";
 import { LeaseLostError } from "../../../operations/ledger.js";
 import type { ClaimedOperation } from "../../../operations/operation.js";
 import { isDatabaseAway } from "../../../platform/sql.js";
-import { type HandlerContext, OperationFailure, type OperationHandler } from "../../handler.js";
+import { type HandlerContext, Interruption, OperationFailure, type OperationHandler } from "../../handler.js";
 import type { DeploymentDeps } from "./deps.js";
 import { toFailure } from "./failures.js";
 import type { Held } from "./instance.js";
@@ -38,7 +38,12 @@ export function commandHandler<C extends Command>(
     try {
       return await work(deps, translating(context), context.operation.payload as Payloads[C]);
     } catch (error) {
-      throw toFailure(error);
+      const failure = toFailure(error);
+      // Its next try is the supervisor's, after a pause that grows.
+      if (command === "recover" && failure instanceof Interruption) {
+        throw new OperationFailure(failure.problem, failure.cause);
+      }
+      throw failure;
     }
   };
   return {

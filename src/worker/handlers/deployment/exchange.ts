@@ -16,8 +16,12 @@ export async function exchange(
 ): Promise<void> {
   const both = [payload, payload.other] as const;
   const start = async (signal?: AbortSignal): Promise<void> => {
-    // As their rows are now: before the exchange, or after it.
-    for (const target of both) await startIfServing(await hold(deps, context, target, {}, signal), target);
+    // As their rows are now: before the exchange, or after it. One that cannot be started does not keep the other from it.
+    const starts = both.map(async (target) =>
+      startIfServing(await hold(deps, context, target, {}, signal), target),
+    );
+    const failed = (await Promise.allSettled(starts)).find(({ status }) => status === "rejected");
+    if (failed?.status === "rejected") throw failed.reason;
   };
   const stop = async (): Promise<void> => {
     for (const target of both) {

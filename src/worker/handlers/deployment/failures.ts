@@ -2,7 +2,7 @@ import { EngineError, type EngineErrorCode } from "../../../engines/engine.js";
 import { FencedError } from "../../../engines/substrate.js";
 import { LeaseLostError } from "../../../operations/ledger.js";
 import { BlobError } from "../../../platform/blobs.js";
-import { OperationFailure, problem } from "../../handler.js";
+import { Interruption, OperationFailure, problem } from "../../handler.js";
 
 const KINDS: Readonly<Record<EngineErrorCode, readonly [status: number, title: string]>> = {
   bad_archive: [422, "Archive cannot be used"],
@@ -21,6 +21,9 @@ const BLOBS: Readonly<Record<BlobError["reason"], readonly [status: number, titl
   full: [507, "Disk is full"],
 };
 
+/** Attempts at a command whose server ended, or did not answer, in the midst of it: the next one starts it again. */
+const TRIES = 3;
+
 /** An engine's failure as an operation's error; a newer command at the place as a lost lease; anything else as it is. */
 export function toFailure(error: unknown): unknown {
   if (error instanceof FencedError) return new LeaseLostError();
@@ -30,7 +33,10 @@ export function toFailure(error: unknown): unknown {
   }
   if (!(error instanceof EngineError)) return error;
   const [status, title] = KINDS[error.code];
-  return new OperationFailure(problem(error.code.replace("_", "-"), title, status, error.message), error);
+  const told = problem(error.code.replace("_", "-"), title, status, error.message);
+  return error.code === "unavailable"
+    ? new Interruption(told, TRIES, error)
+    : new OperationFailure(told, error);
 }
 
 /** A command that cannot be done here, and why. */
