@@ -2,13 +2,20 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type BuiltServer, build, freePort, ROOT, startBuiltServer } from "./server.js";
+import { createPostgresEngine } from "../../src/engines/postgres/engine.js";
+import { until } from "../support/until.js";
+import { type Database, openDatabases, query } from "./databases.js";
+import { type BuiltServer, build, freePort, ROOT, runToEnd, startBuiltServer } from "./server.js";
 
 const README = readFileSync(join(ROOT, "README.md"), "utf8");
 const ACCESS = readFileSync(join(ROOT, "docs/access.md"), "utf8");
+const DEPLOYMENTS = readFileSync(join(ROOT, "docs/deployments.md"), "utf8");
 const WEBHOOKS = readFileSync(join(ROOT, "docs/webhooks.md"), "utf8");
 /** CI has to have it. */
 const canRun = process.env["CI"] === "true" || spawnSync("curl", ["--version"]).status === 0;
+
+const databasesCanRun =
+  process.env["CI"] === "true" || (await createPostgresEngine(process.env["PATH"] ?? "")).missing === null;
 
 /** Runs the first bash block of a document as a reader would, against that server. */
 function runLines(document: string, server: BuiltServer) {
@@ -33,6 +40,7 @@ describe.skipIf(!canRun)("README.md", () => {
   }, 240_000);
 
   afterAll(async () => {
+    if (databasesCanRun) await (await openDatabases(server)).terminateAll();
     await server?.stop();
   }, 60_000);
 
@@ -55,6 +63,70 @@ describe.skipIf(!canRun)("README.md", () => {
     expect(ran.stdout).toContain('"webhook_alert_url":null');
   });
 
+  test.skipIf(!databasesCanRun)("docs/deployments.md has lines that work as they stand there", async () => {
+    const { call } = await openDatabases(server);
+    await until("the region offers postgres", async () => {
+      const versions = await call<readonly { engine: string }[]>("GET", "/deployments/versions");
+      return versions.some(({ engine }) => engine === "postgres");
+    });
+    const ran = runLines(DEPLOYMENTS, server);
+    expect(ran.stderr).toBe("");
+    expect(ran.status).toBe(0);
+    expect(ran.stdout).toMatch(/^postgresql:\/\/app:[^*]+@localhost:\d+\/app$/m);
+    expect(
+      ran.stdout.match(/"operationType":"deployment\.\w+","databaseId":"[^"]+","status":"finished"/g)?.length,
+    ).toBeGreaterThan(5);
+    expect(ran.stdout).not.toContain('"error":"');
+  });
+
+  test.skipIf(!databasesCanRun)(
+    "examples/databases has scripts for the night, for staging, and for a disaster",
+    async () => {
+      const { call, create, read } = await openDatabases(server);
+      const run = async (script: string, ...args: string[]) => {
+        const env = {
+          ...server.env,
+          GATEHOUSE: server.url,
+          CLIENT_ID: server.clientId,
+          CLIENT_SECRET: server.clientSecret,
+          NIGHT_FILE: join(server.home, "paused.json"),
+        };
+        const ran = await runToEnd([`examples/databases/${script}`, ...args], env);
+        expect(ran).toMatchObject({ code: 0, stderr: "" });
+        return ran.stdout;
+      };
+      for (const environment of ["production", "staging"]) {
+        await call("POST", "/api/v1/projects", { slug: environment, name: environment, environment });
+      }
+      const [production, staging] = await Promise.all([
+        create("orders", "production"),
+        create("orders", "staging"),
+      ]);
+      const wordIn = async ({ connectionUrl }: Database) => query(connectionUrl, "SELECT word FROM kept");
+      await query(production.connectionUrl, "CREATE TABLE kept AS SELECT 'kept' AS word");
+
+      await run("refresh-staging.mjs", production.id, staging.id);
+      expect(await wordIn(staging)).toEqual([{ word: "kept" }]);
+
+      const resting = await create("resting", "staging");
+      await call("PUT", `/databases/${resting.id}/pause`);
+      const stateOf = async (...databases: Database[]) =>
+        Promise.all(databases.map(async ({ id }) => (await read(id)).status.state));
+      await run("night.mjs", "evening");
+      expect(await stateOf(production, staging, resting)).toEqual(["running", "paused", "paused"]);
+      expect(await run("night.mjs", "morning")).toContain("resumed: orders");
+      expect(await stateOf(production, staging, resting)).toEqual(["running", "running", "paused"]);
+      expect(await wordIn(staging)).toEqual([{ word: "kept" }]);
+
+      const told = await run("keep-archive.mjs", production.id, server.home);
+      const archive = told.trim().split(": ").at(-1) ?? "";
+      await query(production.connectionUrl, "DROP TABLE kept");
+      await run("recover.mjs", production.id, archive);
+      expect(await wordIn(production)).toEqual([{ word: "kept" }]);
+    },
+    90_000,
+  );
+
   test("has curl lines that do the main job as they stand there", () => {
     const ran = runLines(README, server);
     expect(ran.stderr).toBe("");
@@ -68,7 +140,10 @@ describe.skipIf(!canRun)("README.md", () => {
 
 test("the documents tell of nothing that is not in openapi.yaml", () => {
   const routes = readFileSync(join(ROOT, "openapi.yaml"), "utf8");
-  const documents = `${ACCESS}${WEBHOOKS}`.replaceAll("/project/default/", "/project/{projectid}/");
+  const documents = `${ACCESS}${DEPLOYMENTS}${WEBHOOKS}`.replaceAll(
+    "/project/default/",
+    "/project/{projectid}/",
+  );
   const named = [...documents.matchAll(/\$GATEHOUSE(\/[a-z0-9/{}-]+)/g)].map(([, path = ""]) =>
     path.replace(/\/$/, ""),
   );
