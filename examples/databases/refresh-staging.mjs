@@ -10,6 +10,6 @@ await main(async ([production, staging]) => {
   if (staging === undefined) throw new Error("say the ids of the databases in production and in staging");
   const { snapshotId } = await run("snapshot", production);
   console.log(`snapshot ${snapshotId} of ${production}`);
-  await run("restore", production, { snapshotId, databaseId: staging });
+  await run("restore", staging, { snapshotId });
   console.log(`restored into ${staging}`);
 });

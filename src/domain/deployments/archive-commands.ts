@@ -82,7 +82,8 @@ export class ArchiveCommands {
         throw wrongSnapshot(`is of ${snapshot.engine}, and the database of ${on.engine}`);
       }
       requireDestructive(principal, on, "restore into it");
-      return { extra: { snapshotId }, details: { snapshotId, from: snapshot.deploymentId } };
+      const from = snapshot.deploymentId;
+      return { extra: { snapshotId, from }, details: { snapshotId, from } };
     };
     return this.#acceptor.accept("restore", principal, target, plan, onAccept);
   }

@@ -4,10 +4,14 @@ import type { Operation } from "../../operations/operation.js";
 import { notFound } from "../../platform/errors.js";
 import type { Database } from "../../platform/sql.js";
 
-/** A clone's history begins with the operation of the one that was copied; an exchange is in both. */
+/**
+ * A clone's history begins with the operation of the one that was copied; an exchange is in both, and so is what puts a
+ * snapshot of one into another.
+ */
 const OF = `o.organization_id = $1 AND ($2::uuid[] IS NULL OR o.project_id = ANY ($2)) AND o.resource_type = 'deployment'
   AND (o.resource_id = $3::uuid OR o.operation_type IN ('deployment.clone', 'deployment.connection-url')
-    AND o.payload -> 'other' ->> 'deploymentId' = $3::uuid::text)`;
+    AND o.payload -> 'other' ->> 'deploymentId' = $3::uuid::text
+    OR o.operation_type = 'deployment.restore' AND o.payload ->> 'from' = $3::uuid::text)`;
 
 const LIST = {
   name: "deployment_operations",

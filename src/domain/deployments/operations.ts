@@ -55,6 +55,8 @@ export interface SnapshotPayload extends Target {
 export interface RestorePayload extends Target {
   /** Of this deployment or of another one of the same engine. */
   readonly snapshotId: string;
+  /** The deployment that the snapshot is of. */
+  readonly from: string;
 }
 
 export interface ImportPayload extends Target {

@@ -150,6 +150,9 @@ describe("a restore", () => {
     expect(payload).toMatchObject({ deploymentId: other.id, snapshotId });
     const into = await api.command(database.id, "restore", { snapshotId, databaseId: other.id });
     statusOf(into, 202);
+    for (const { id } of [database, other]) {
+      statusOf(await api.call("GET", `/databases/${id}/operations/${into.body.operationId}`), 200);
+    }
     expect((await api.read(other.id)).body.status.state).toBe("restoring");
     expect((await api.read(database.id)).body.status.state).toBe("running");
   });
