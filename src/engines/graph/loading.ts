@@ -69,8 +69,9 @@ async function tryOut(server: GraphServer, folder: string): Promise<void> {
   running.catch(() => {});
   try {
     await polling(context.signal, () => isLoaded(server, socket, () => ended));
-    await server.asAdmin((client) => writeAnew(server, client), { path: socket });
-    await running;
+    const isWritten = await server.asAdmin((client) => writeAnew(server, client), { path: socket });
+    const { stdout, stderr } = await running;
+    if (!isWritten) throw notWritten(`${stdout}\n${stderr}`);
   } catch (error) {
     context.signal.throwIfAborted();
     ending.abort(error);
@@ -110,17 +111,28 @@ async function isLoaded(server: GraphServer, path: string, ended: () => boolean)
   }
 }
 
-/** Makes the log that the real server starts from, and ends. */
-async function writeAnew(server: GraphServer, client: Redis): Promise<void> {
+/** Makes the log that the real server starts from, and ends; whether it could be written. */
+async function writeAnew(server: GraphServer, client: Redis): Promise<boolean> {
   await client.config("SET", "appendonly", "yes");
+  let isWritten = true;
   await polling(server.context.signal, async () => {
     const now = await infoOf(client, "persistence");
-    return now.get("aof_rewrite_in_progress") !== "1" && now.get("aof_rewrite_scheduled") !== "1";
+    // One that failed is tried again for ever.
+    isWritten = now.get("aof_last_bgrewrite_status") === "ok";
+    return (
+      !isWritten || (now.get("aof_rewrite_in_progress") !== "1" && now.get("aof_rewrite_scheduled") !== "1")
+    );
   });
-  if ((await infoOf(client, "persistence")).get("aof_last_bgrewrite_status") !== "ok") {
-    throw new EngineError("failed", "the database server could not write the archive's data");
-  }
-  await client.call("SHUTDOWN", "NOSAVE").catch(() => {});
+  // Without its log it would not end by itself.
+  await client.call("SHUTDOWN", "NOSAVE", ...(isWritten ? [] : ["NOW", "FORCE"])).catch(() => {});
+  return isWritten;
+}
+
+function notWritten(log: string): EngineError {
+  const cause = new Error(log.slice(-2_000));
+  return /No space left on device/.test(log)
+    ? new EngineError("disk_full", "the disk of the region is full", { cause })
+    : new EngineError("failed", "the database server could not write the archive's data", { cause });
 }
 
 /** Customers may load no functions, and an archive is loaded with their rights. */
@@ -142,7 +154,7 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
     "it holds data of another module ($1)",
   ],
   [/Out Of Memory|Can't allocate|std::bad_alloc/i, "it needs more memory than the plan has"],
-  [/No space left on device/, "the disk is full"],
+  [/No space left on device/, "the disk of the region is full"],
   [/Short read|Unexpected EOF|end of file/i, "it is truncated"],
   [/checksum/i, "its checksum is wrong"],
 ];

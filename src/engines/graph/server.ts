@@ -128,7 +128,10 @@ export class GraphServer {
     }
   }
 
-  /** Everything acknowledged is in the log, which is all that a stop has to leave; a long one is made short first. */
+  /**
+   * Everything acknowledged is in the log, which is all that a stop has to leave; a long one is made short first. Throws
+   * `disk_full` where the log could not be written.
+   */
   async stop(): Promise<void> {
     if (await this.serves()) await this.shorten();
     await this.stopNow();
@@ -143,6 +146,12 @@ export class GraphServer {
     try {
       await this.asAdmin(async (client) => {
         const before = await infoOf(client, "persistence");
+        if (before.get("aof_last_write_status") !== "ok") {
+          throw new EngineError(
+            "disk_full",
+            "the disk of the region is full: what was written last is in memory alone",
+          );
+        }
         const base = numberIn(before, "aof_base_size");
         const tail = numberIn(before, "aof_current_size") - base;
         if (tail < LONG_LOG_BYTES || tail < base / 10) return;
@@ -154,6 +163,7 @@ export class GraphServer {
       });
     } catch (error) {
       this.context.signal.throwIfAborted();
+      if (error instanceof EngineError && error.code === "disk_full") throw error;
       // A long log is as safe as a short one.
       this.context.log("warn", `the log was not made shorter: ${String(error)}`);
     }
