@@ -101,7 +101,7 @@ export async function checkLedger(site: Site): Promise<void> {
   }
   const rows = await server.query<{ id: string }>(
     CONTROL,
-    "SELECT id FROM operations WHERE operation_type = 'sync'",
+    "SELECT id FROM operations WHERE operation_type = 'sync' AND created_by ->> 'kind' <> 'system'",
   );
   const there = new Set(rows.map(({ id }) => id));
   const told = new Set(journal.operations());
@@ -121,9 +121,13 @@ export function countOperations({
   );
 }
 
-/** Whether every operation has ended. */
+const OPEN = `SELECT FROM operations WHERE finished_at IS NULL
+  UNION ALL SELECT FROM jobs WHERE queued_at IS NOT NULL OR next_run_at <= clock_timestamp()
+  UNION ALL SELECT FROM webhook_deliveries WHERE status = 'pending' LIMIT 1`;
+
+/** Whether every operation has ended, every schedule has had its due, and everything was told. */
 export async function isAllDone({ server }: Site): Promise<boolean> {
-  const open = await server.query(CONTROL, "SELECT 1 FROM operations WHERE finished_at IS NULL LIMIT 1");
+  const open = await server.query(CONTROL, OPEN);
   return open.length === 0;
 }
 

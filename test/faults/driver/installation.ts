@@ -15,6 +15,8 @@ import type { Random } from "./random.js";
 import { CONTROL, type Site } from "./site.js";
 import { makeSources } from "./sources.js";
 import { openTcpProxy, type TcpProxy } from "./tcp-proxy.js";
+import { TICKS_TABLE } from "./ticks.js";
+import { openWitness, type Witness } from "./witness.js";
 
 const READY_LIMIT_MS = 180_000;
 const CLIENT = { client_id: "administrator", client_secret: "the secret of the tests' administrator" };
@@ -65,10 +67,12 @@ export async function openSite(backend: "postgres" | "redis", random: Random): P
   await api.renewToken(random);
   const stores = { server, port: () => storeProxy.port, filesRoot };
   const jobs = await createJobs(api, stores, random);
+  await server.query(CONTROL, TICKS_TABLE);
+  const witness = await openWitness(api, random);
   return {
-    ...{ server, redis, redisProxy, storeProxy, members, stores, jobs, api },
+    ...{ server, redis, redisProxy, storeProxy, members, stores, jobs, api, witness },
     ...{ journal: new Journal(findings), findings, faults, answers, outcomes: new Counts() },
-    close: () => close({ home, server, redis, members, proxies: [storeProxy, redisProxy], api }),
+    close: () => close({ home, server, redis, members, proxies: [storeProxy, redisProxy], api, witness }),
   };
 }
 
@@ -107,11 +111,13 @@ interface Parts {
   readonly members: readonly Member[];
   readonly proxies: readonly (TcpProxy | null)[];
   readonly api: ApiClient;
+  readonly witness: Witness;
 }
 
-async function close({ home, server, redis, members, proxies, api }: Parts): Promise<number[]> {
+async function close({ home, server, redis, members, proxies, api, witness }: Parts): Promise<number[]> {
   api.close();
   await Promise.all(members.map((member) => member.destroy()));
+  await witness.close();
   for (const proxy of proxies) await proxy?.close();
   await redis?.close();
   const left = await server.close();

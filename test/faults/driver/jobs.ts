@@ -4,6 +4,7 @@ import type { DatabaseServer } from "./database-server.js";
 import { type Found, lookAtFolder, lookAtSchema, warehouseName } from "./destinations.js";
 import type { Random } from "./random.js";
 import { CONTENT, type Content, databaseOf, type Source } from "./sources.js";
+import { FREQUENCY } from "./ticks.js";
 
 /** A job of a round. */
 export interface Job {
@@ -15,6 +16,8 @@ export interface Job {
   readonly content: Content;
   /** Whether its destination counts every effect, or shows the last alone. */
   readonly countsEffects: boolean;
+  /** What happens to a tick of its schedule while it runs; null: it has none. */
+  readonly overlap: "skip" | "queue" | null;
   /** As it was created; sent again it is a new version. */
   readonly body: object;
   look(): Promise<Found>;
@@ -35,6 +38,7 @@ const ROUTES: readonly (readonly [from: Source, to: "warehouse" | "folder"])[] =
   ["slow-database", "warehouse"],
   ["slow-database", "folder"],
 ];
+/** Of each kind: one that only clients start, and one that a schedule starts too. */
 const OF_EACH = 2;
 
 export const JOBS_PATH = "/api/v1/project/1/jobs";
@@ -42,10 +46,11 @@ export const JOBS_PATH = "/api/v1/project/1/jobs";
 /** Two jobs of each kind, each with a destination of its own. */
 export async function createJobs(api: ApiClient, stores: Stores, random: Random): Promise<Job[]> {
   const jobs: Job[] = [];
-  for (const [from, to] of ROUTES) {
+  for (const [route, [from, to]] of ROUTES.entries()) {
     for (let i = 1; i <= OF_EACH; i++) {
       const name = `${from}_to_${to}_${i}`.replaceAll("-", "_");
-      jobs.push(await createJob(api, stores, random, { name, from, to }));
+      const overlap = i < OF_EACH ? null : route % 2 === 0 ? "skip" : "queue";
+      jobs.push(await createJob(api, stores, random, { name, from, to, overlap }));
     }
   }
   return jobs;
@@ -55,15 +60,16 @@ interface Plan {
   readonly name: string;
   readonly from: Source;
   readonly to: "warehouse" | "folder";
+  readonly overlap: Job["overlap"];
 }
 
 async function createJob(api: ApiClient, stores: Stores, random: Random, plan: Plan): Promise<Job> {
-  const { name, from, to } = plan;
+  const { name, from, to, overlap } = plan;
   const body = {
     name,
     source: { name: `from ${name}`, ...sourceOf(stores, from) },
     destination: { name: `to ${name}`, ...destinationOf(stores, plan) },
-    frequency: "",
+    ...(overlap === null ? { frequency: "" } : { frequency: FREQUENCY, overlap }),
     streams_config: {},
   };
   const answer = await api.send({ name: "create job", method: "POST", path: JOBS_PATH, body }, random);
@@ -77,7 +83,7 @@ async function createJob(api: ApiClient, stores: Stores, random: Random, plan: P
   const id = row?.id ?? "";
   const folder = join(stores.filesRoot, "out", name);
   return {
-    ...{ id, number, name, body, content: CONTENT[from], countsEffects: to === "warehouse" },
+    ...{ id, number, name, overlap, body, content: CONTENT[from], countsEffects: to === "warehouse" },
     look: () => (to === "warehouse" ? lookAtSchema(stores.server, name, id) : lookAtFolder(folder, id)),
   };
 }

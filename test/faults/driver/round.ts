@@ -7,6 +7,7 @@ import { strikeFor } from "./faults.js";
 import { type OpenSite, openSite } from "./installation.js";
 import { Random } from "./random.js";
 import type { Site } from "./site.js";
+import { checkTicks } from "./ticks.js";
 
 export interface RoundOptions {
   readonly seed: number;
@@ -55,6 +56,7 @@ export async function runRound(options: RoundOptions): Promise<RoundReport> {
     const busy = Array.from({ length: clients }, () => keepBusy(site, random.fork(), working));
     await strikeFor(site, random.fork(), faultMs);
     working.goesOn = false;
+    site.witness.calm();
     parts.lap("faults");
     await Promise.all(site.members.map((member) => member.ready(READY_LIMIT_MS)));
     parts.lap("all processes back");
@@ -113,11 +115,13 @@ async function calm(site: Site, busy: readonly Promise<void>[]): Promise<void> {
   }
   const left = Math.max(1_000, CALM_LIMIT_MS - (performance.now() - began));
   // What has not ended by then is found, with its id, in the ledger.
-  await until("all operations have ended", () => isAllDone(site), left).catch(() => {});
+  await until("everything has ended", () => isAllDone(site), left).catch(() => {});
 }
 
 async function look(site: Site): Promise<void> {
   await checkLedger(site);
+  await checkTicks(site);
+  await site.witness.check(site);
   for (const job of site.jobs) await checkJob(site, job);
 }
 

@@ -7,6 +7,7 @@ import type { Journal } from "./journal.js";
 import type { Member } from "./member.js";
 import type { Random } from "./random.js";
 import type { TcpProxy } from "./tcp-proxy.js";
+import type { Witness } from "./witness.js";
 
 /** A whole installation of real processes, with everything that faults hit and clients use. */
 export interface Site {
@@ -20,6 +21,7 @@ export interface Site {
   readonly stores: Stores;
   readonly jobs: readonly Job[];
   readonly api: ApiClient;
+  readonly witness: Witness;
   readonly journal: Journal;
   readonly findings: Findings;
   /** Answers, by request and status. */

@@ -1,4 +1,5 @@
 import type { Actor } from "../site.js";
+import { tick } from "../ticks.js";
 import { cancel } from "./cancel.js";
 import { check, discover } from "./probe.js";
 import { read, token } from "./read.js";
@@ -7,4 +8,4 @@ import { sync } from "./sync.js";
 import { update } from "./update.js";
 
 /** What clients do in a round. Another kind of operation is another actor. */
-export const ACTORS: readonly Actor[] = [sync, cancel, retry, check, discover, update, read, token];
+export const ACTORS: readonly Actor[] = [sync, cancel, retry, check, discover, update, read, token, tick];
