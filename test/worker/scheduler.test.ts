@@ -246,6 +246,7 @@ describe("a schedule", () => {
     let due = 3;
     const book: ScheduleBook = {
       kind: "deployment",
+      due: "true",
       take: async () => {
         if (due === 0) return null;
         due -= 1;

@@ -53,7 +53,7 @@ const DUE = {
            (SELECT l.operation_id FROM operation_locks l
              WHERE l.resource_type = $1 AND l.resource_id = s.deployment_id) AS "activeOperationId"
          FROM snapshot_schedules s JOIN deployments d ON d.id = s.deployment_id
-         WHERE s.next_run_at <= clock_timestamp() AND d.terminated_at IS NULL
+         WHERE s.next_run_at <= now() AND d.terminated_at IS NULL
          ORDER BY s.next_run_at LIMIT 1 FOR UPDATE OF s, d SKIP LOCKED`,
 };
 
@@ -69,6 +69,7 @@ interface DueSnapshot extends DueSchedule {
 /** When snapshots are made by themselves. A tick that finds another operation at work passes: the next one counts. */
 export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
   readonly kind = DEPLOYMENT;
+  readonly due = "EXISTS (SELECT FROM snapshot_schedules WHERE next_run_at <= now())";
   readonly #deps: DeploymentDeps;
   readonly #deployments: Deployments;
   readonly #archives: ArchiveCommands;

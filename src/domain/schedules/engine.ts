@@ -45,6 +45,8 @@ export interface ScheduleState {
 export interface ScheduleBook<S extends DueSchedule = DueSchedule> {
   /** What is scheduled, for the audit log: `job`. */
   readonly kind: string;
+  /** In SQL, whether there may be something to take: asked from time to time, without holding anything. */
+  readonly due: string;
   /**
    * Holds one schedule whose tick has come, else one whose start waits and has nothing in its way any more; null where
    * there is none. Those that others hold are passed over.
@@ -64,6 +66,8 @@ export class Schedules {
   readonly #dispatcher: Pick<Dispatcher, "dispatch">;
   readonly #books: readonly ScheduleBook[];
   readonly #logger: Logger;
+  /** One statement for all kinds: most of the time nothing is due. */
+  readonly #look: string;
 
   constructor(
     db: Database,
@@ -75,10 +79,13 @@ export class Schedules {
     this.#dispatcher = dispatcher;
     this.#books = books;
     this.#logger = logger;
+    this.#look = `SELECT ${books.map(({ due }) => `(${due})`).join(" OR ")} AS due`;
   }
 
   /** Takes everything that is due; says how much. Rejects where one kind could not be looked at, after the others. */
   async runDue(): Promise<number> {
+    const [look] = await this.#db.rows<{ due: boolean }>(this.#look);
+    if (look?.due !== true) return 0;
     let taken = 0;
     const looks = this.#books.map(async (book) => {
       while (await this.#db.transaction((tx) => takeOne(tx, book, this.#logger))) taken += 1;
