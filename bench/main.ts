@@ -7,13 +7,18 @@
 import { type BenchResult, print } from "./support/report.js";
 
 interface Bench {
-  run(options?: object): Promise<BenchResult>;
+  run(options?: object): Promise<BenchResult | readonly BenchResult[]>;
 }
 
 const BENCHES: Readonly<Record<string, { load: () => Promise<Bench>; quick: object }>> = {
   tokens: { load: () => import("./tokens.js"), quick: { rounds: 1, seconds: 1 } },
   guard: { load: () => import("./guard.js"), quick: { rounds: 1, seconds: 1 } },
   keys: { load: () => import("./keys.js"), quick: { rounds: 1, seconds: 1 } },
+  dispatch: { load: () => import("./dispatch.js"), quick: { rounds: 1, samples: 10 } },
+  operations: { load: () => import("./operations.js"), quick: { rounds: 1, count: 200 } },
+  polling: { load: () => import("./polling.js"), quick: { rounds: 1, seconds: 1 } },
+  waiting: { load: () => import("./waiting.js"), quick: { rounds: 1, many: 200, few: 20 } },
+  million: { load: () => import("./million.js"), quick: { rounds: 1, seconds: 1, many: 20_000, few: 1_000 } },
   copy: { load: () => import("./copy.js"), quick: { rounds: 1, rows: 20_000 } },
 };
 
@@ -33,9 +38,10 @@ async function main(args: readonly string[]): Promise<number> {
   for (const [name, { load, quick }] of Object.entries(BENCHES)) {
     if (names.length > 0 && !names.includes(name)) continue;
     const { run } = await load();
-    const result = await run(args.includes("--quick") ? quick : {});
-    print(result);
-    if (!result.passed) missed += 1;
+    for (const result of [await run(args.includes("--quick") ? quick : {})].flat()) {
+      print(result);
+      if (!result.passed) missed += 1;
+    }
   }
   return missed === 0 ? 0 : 1;
 }

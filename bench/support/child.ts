@@ -9,6 +9,8 @@ export interface BenchServer {
   readonly ready: Readonly<Record<string, unknown>>;
   /** Processor time that it has used so far, in microseconds. */
   cpuMicros(): Promise<number>;
+  /** The child's answer to a question that it knows. */
+  ask(question: string): Promise<Readonly<Record<string, unknown>>>;
   stop(): Promise<void>;
 }
 
@@ -25,36 +27,54 @@ export async function startServer(
     env: { ...process.env, NODE_ENV: "production", ...settings },
     stdio: ["ignore", process.env["BENCH_OUT"] ? "inherit" : "ignore", "inherit", "ipc"],
   });
-  const ready = await message(child);
+  const { receive, gone } = messagesOf(child);
+  const ready = await receive();
+  const ask = (question: string): Promise<Readonly<Record<string, unknown>>> => {
+    child.send(question);
+    return receive();
+  };
   return {
-    ready,
-    cpuMicros: async () => {
-      child.send("cpu");
-      return Number((await message(child))["cpuMicros"]);
-    },
+    ...{ ready, ask },
+    cpuMicros: async () => Number((await ask("cpu"))["cpuMicros"]),
     stop: async () => {
-      const gone = once(child, "exit");
       child.disconnect();
       await gone;
     },
   };
 }
 
-async function message(child: ChildProcess): Promise<Readonly<Record<string, unknown>>> {
-  const gone = once(child, "exit").then(([code]) => {
-    throw new Error(`a benchmark's server ended with ${code}`);
-  });
-  const [received] = await Promise.race([once(child, "message"), gone]);
-  gone.catch(() => {});
-  return received as Record<string, unknown>;
+interface Listener {
+  readonly resolve: (message: Readonly<Record<string, unknown>>) => void;
+  readonly reject: (error: Error) => void;
 }
 
+/** A child's messages, each for who has waited longest; who waits when it ends is told so. */
+function messagesOf(child: ChildProcess) {
+  const waiting: Listener[] = [];
+  child.on("message", (message) => waiting.shift()?.resolve(message as Record<string, unknown>));
+  const gone = once(child, "exit").then(([code]) => {
+    for (const { reject } of waiting) reject(new Error(`a benchmark's server ended with ${code}`));
+  });
+  const receive = () =>
+    new Promise<Readonly<Record<string, unknown>>>((resolve, reject) => waiting.push({ resolve, reject }));
+  return { receive, gone };
+}
+
+/** Answers to questions, by their first word; the other words come as arguments. */
+export type Answers = Readonly<Record<string, (...words: string[]) => object | Promise<object>>>;
+
 /** In the child: tells that it is ready, answers questions, and ends with the benchmark. */
-export function serve(ready: Readonly<Record<string, unknown>>): void {
-  process.on("message", () => {
-    const { user, system } = process.cpuUsage();
-    process.send?.({ cpuMicros: user + system });
+export function serve(ready: Readonly<Record<string, unknown>>, answers: Answers = {}): void {
+  process.on("message", async (question) => {
+    const [name = "", ...words] = String(question).split(" ");
+    process.send?.(await (answers[name] ?? used)(...words));
   });
   process.on("disconnect", () => process.exit(0));
   process.send?.(ready);
+}
+
+/** Processor time and memory of this process so far. */
+function used(): object {
+  const { user, system } = process.cpuUsage();
+  return { cpuMicros: user + system, rss: process.memoryUsage.rss() };
 }

@@ -1,7 +1,7 @@
 /** One side of a comparison: what each of its rounds gave. */
 export interface BenchSide {
   readonly name: string;
-  /** One per round, in the result's unit; more is better. */
+  /** One per round, in the result's unit. */
   readonly samples: readonly number[];
   /** Processor time of the serving process per request, in microseconds: steadier than rates on a busy machine. */
   readonly cpuMicros?: readonly number[];
@@ -17,8 +17,10 @@ export interface BenchResult {
    * fast it just is, meets both alike.
    */
   readonly ratio: number;
-  /** What the ratio has to reach. */
+  /** What the ratio has to reach; where less is better, what it must not pass. */
   readonly target: number;
+  /** Default: more is better. */
+  readonly better?: "more" | "less";
   readonly passed: boolean;
   readonly notes: readonly string[];
 }
@@ -32,11 +34,14 @@ export function median(values: readonly number[]): number {
 
 /** Puts the rounds of two sides together. */
 export function compare(
-  given: Pick<BenchResult, "name" | "unit" | "sides" | "target"> & { readonly notes?: readonly string[] },
+  given: Pick<BenchResult, "name" | "unit" | "sides" | "target" | "better"> & {
+    readonly notes?: readonly string[];
+  },
 ): BenchResult {
   const [ours, other] = given.sides;
   const ratio = median(ours.samples.map((sample, round) => sample / (other.samples[round] ?? Number.NaN)));
-  return { ...given, ratio, passed: ratio >= given.target, notes: given.notes ?? [] };
+  const passed = given.better === "less" ? ratio <= given.target : ratio >= given.target;
+  return { ...given, ratio, passed, notes: given.notes ?? [] };
 }
 
 /** A result as a table for people. */
@@ -57,12 +62,14 @@ export function table(result: BenchResult): string {
       .join("  ")
       .trimEnd(),
   );
-  const verdict = `ratio ${result.ratio.toFixed(3)} (target ${result.target}): ${result.passed ? "met" : "MISSED"}`;
+  const limit = result.better === "less" ? "at most" : "at least";
+  const verdict = `ratio ${result.ratio.toFixed(3)} (${limit} ${result.target}): ${result.passed ? "met" : "MISSED"}`;
   return [`# ${result.name}`, ...body, verdict, ...result.notes.map((note) => `- ${note}`), ""].join("\n");
 }
 
 function round(value: number): string {
-  return Math.round(value).toLocaleString("en-US");
+  const digits = Math.abs(value) < 100 ? 2 : 0;
+  return value.toLocaleString("en-US", { maximumFractionDigits: digits });
 }
 
 /** Prints a result as a table and as one line of JSON. */

@@ -36,6 +36,20 @@ export interface ListRequest {
   readonly of?: Belonging;
 }
 
+/**
+ * By how much the clocks of the processes, which ids are made by, may differ from the database's, which says when an
+ * operation was accepted.
+ */
+const CLOCKS_DIFFER = "interval '1 hour'";
+
+/** What every UUIDv7 of a moment or later is not below (RFC 9562 section 5.7). */
+const firstIdOf = (moment: string): string =>
+  `(lpad(to_hex(greatest(0, floor(extract(epoch FROM ${moment}) * 1000))::bigint), 12, '0') || repeat('0', 20))::uuid`;
+
+/** Ids tell the time roughly, and have an index: what is older is not looked at. */
+const acceptedSince = (p: string): string =>
+  `created_at >= ${p}::timestamptz AND id >= ${firstIdOf(`(${p}::timestamptz - ${CLOCKS_DIFFER})`)}`;
+
 type Condition = readonly [where: (parameter: string) => string, value: unknown];
 
 /**
@@ -44,12 +58,11 @@ type Condition = readonly [where: (parameter: string) => string, value: unknown]
  */
 export function listing({ seenBy, filter, limit, before, of }: ListRequest): [Statement, unknown[]] {
   const conditions: readonly Condition[] = [
-    [(p) => `project_id = ANY (${p}::uuid[])`, seenBy.projects],
     [(p) => `status = ${p}::operation_status`, filter.status],
     [(p) => `operation_type = ${p}`, filter.operationType],
     [(p) => `resource_id = ${p}::uuid`, filter.resourceId],
     [(p) => `project_id = ${p}::uuid`, filter.projectId],
-    [(p) => `created_at >= ${p}::timestamptz`, filter.since],
+    [acceptedSince, filter.since],
     [(p) => `id < ${p}::uuid`, before],
   ];
   const values: unknown[] = [seenBy.organizationId, limit];
@@ -60,6 +73,18 @@ export function listing({ seenBy, filter, limit, before, of }: ListRequest): [St
     if (value !== null) texts.push(where(`$${values.push(value)}`));
   }
   if (of !== undefined) texts.push(of.where(`$${values.push(of.value)}`));
-  const text = `SELECT ${COLUMNS} FROM operations WHERE ${texts.join(" AND ")} ORDER BY id DESC LIMIT $2`;
-  return [{ name, text }, values];
+  const where = texts.join(" AND ");
+  const { projects } = seenBy;
+  if (projects === null) {
+    return [
+      { name, text: `SELECT ${COLUMNS} FROM operations WHERE ${where} ORDER BY id DESC LIMIT $2` },
+      values,
+    ];
+  }
+  // The newest of each project, and of those the newest: what other projects have in between costs nothing.
+  const text = `SELECT ${COLUMNS} FROM operations JOIN (
+      SELECT found_id FROM unnest($${values.push(projects)}::uuid[]) AS reached (reached_id), LATERAL (
+        SELECT id AS found_id FROM operations WHERE project_id = reached_id AND ${where} ORDER BY id DESC LIMIT $2
+      ) AS found ORDER BY found_id DESC LIMIT $2) AS newest ON id = found_id ORDER BY id DESC`;
+  return [{ name: `${name}_of_projects`, text }, values];
 }

@@ -1,0 +1,128 @@
+import { setTimeout as delay } from "node:timers/promises";
+import autocannon from "autocannon";
+import { type BareQueue, type BenchPlace, onBackends, tokenOf } from "./support/backends.js";
+import type { BenchServer } from "./support/child.js";
+import { type BenchResult, compare, print } from "./support/report.js";
+
+const OPTIONS = { rounds: 5, count: 2_000 };
+const CONNECTIONS = 32;
+/** Of what bare BullMQ does on the same backend; on Redis that keeps nothing on disk. */
+const TARGETS = { postgres: 0.5, redis: 0.15 } as const;
+
+interface Rates {
+  readonly accepted: number;
+  readonly finished: number;
+}
+
+/**
+ * Operations per second: accepted, each with an Idempotency-Key of its own, over http, and finished, by one worker
+ * process; against jobs of a bare BullMQ: added, one by one, by as many at once, and processed by as many at once.
+ * What was accepted is on disk when it is answered (`synchronous_commit`).
+ */
+export async function run(given: Partial<typeof OPTIONS> = {}): Promise<BenchResult[]> {
+  return (await onBackends((place) => measure(place, { ...OPTIONS, ...given }))).flat();
+}
+
+async function measure(place: BenchPlace, { rounds, count }: typeof OPTIONS): Promise<BenchResult[]> {
+  const api = await place.start("operations-app");
+  const queue = place.bareQueue();
+  const authorization = `Bearer ${await tokenOf(api)}`;
+  const ours: Rates[] = [];
+  const bare: Rates[] = [];
+  try {
+    for (let round = 0; round <= rounds; round += 1) {
+      const sides = [
+        async () => ours.push(await gatehouseRound(place, api, authorization, count)),
+        async () => bare.push(await bareRound(place, queue, count)),
+      ];
+      // Every other round the other way about; the first of each only warms up.
+      for (const side of round % 2 === 0 ? sides : sides.reverse()) await side();
+    }
+  } finally {
+    await queue.close();
+    await api.stop();
+  }
+  const result = (what: keyof Rates, name: string, unit: string): BenchResult =>
+    compare({
+      name: `${name} on ${place.backend}`,
+      unit,
+      sides: [
+        { name: "gatehouse", samples: ours.slice(1).map((rates) => rates[what]) },
+        { name: "bare BullMQ", samples: bare.slice(1).map((rates) => rates[what]) },
+      ],
+      target: TARGETS[place.backend],
+      notes: [`${count} in each round`],
+    });
+  return [
+    result("accepted", "operations accepted", "202/s"),
+    result("finished", "operations finished", "operations/s"),
+  ];
+}
+
+async function gatehouseRound(
+  place: BenchPlace,
+  { ready }: BenchServer,
+  authorization: string,
+  count: number,
+): Promise<Rates> {
+  const before = await lastId(place);
+  const load = await autocannon({
+    url: `${ready["url"]}/noop`,
+    method: "POST",
+    amount: count,
+    connections: CONNECTIONS,
+    // Another one with each request.
+    headers: { authorization, "idempotency-key": "[<id>]" },
+    idReplacement: true,
+  });
+  if (load["2xx"] !== count) throw new Error(`${count - load["2xx"]} requests were not accepted`);
+  const worker = await place.start("operations-worker");
+  const finished = await untilFinished(place, before, count);
+  await worker.ask("stop");
+  await worker.stop();
+  return { accepted: count / load.duration, finished };
+}
+
+/** Ids grow. */
+async function lastId({ query }: BenchPlace): Promise<string> {
+  const [row] = await query<{ id: string }>("SELECT max(id::text) AS id FROM operations");
+  return row?.id ?? "";
+}
+
+/** Operations per second from the first claim to the last end, by the database's clock. */
+async function untilFinished({ query }: BenchPlace, before: string, count: number): Promise<number> {
+  for (;;) {
+    const [row] = await query<{ count: number; seconds: number }>(
+      `SELECT count(*)::int AS count, extract(epoch FROM max(finished_at) - min(started_at))::float8 AS seconds
+       FROM operations WHERE id > $1::uuid AND status = 'succeeded'`,
+      [before],
+    );
+    if (row?.count === count) return count / row.seconds;
+    await delay(200);
+  }
+}
+
+async function bareRound(place: BenchPlace, queue: BareQueue, count: number): Promise<Rates> {
+  const began = performance.now();
+  let left = count;
+  const add = async (): Promise<void> => {
+    while (left > 0) {
+      left -= 1;
+      await queue.add("nothing", {}, { removeOnComplete: true, removeOnFail: true });
+    }
+  };
+  await Promise.all(Array.from({ length: CONNECTIONS }, add));
+  const accepted = (1_000 * count) / (performance.now() - began);
+  const consumer = await place.start("bare-queue");
+  await consumer.ask("run");
+  for (;;) {
+    await delay(200);
+    const { done, first, last } = await consumer.ask("done");
+    if (Number(done) < count) continue;
+    await consumer.ask("stop");
+    await consumer.stop();
+    return { accepted, finished: (1_000 * count) / (Number(last) - Number(first)) };
+  }
+}
+
+if (process.argv[1] === import.meta.filename) for (const result of await run()) print(result);
