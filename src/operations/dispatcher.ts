@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../platform/logger.js";
 import type { Database } from "../platform/sql.js";
 import type { Span, Tracer } from "../platform/tracing.js";
@@ -12,9 +13,10 @@ const RESEND_MS = 3_000;
 const LINES = 500;
 /** Of one region so many are in the queue at once, the first of all lines; where there are many, less of each. */
 const WINDOW = 500;
-/** At ends the next look waits so long, and so many times as long as the last one took. */
-const REFILL_MS = 10;
-const REFILL_PAUSES = 4;
+/** Where looks follow on each other, the next one waits so long, and so many times as long as the last one took. */
+const PAUSE_MS = 5;
+const PAUSES = 2;
+const LONGEST_PAUSE_MS = 50;
 const MOST_OF_LINE = 50;
 const LEAST_OF_LINE = 2;
 
@@ -25,6 +27,9 @@ const ATTENDED = `(status = 'cancelling' OR status = 'running' AND leased_by IS 
              AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())`;
 const UNSENT = "(dispatched_at IS NULL OR dispatched_at < clock_timestamp() - $1 * interval '1 millisecond')";
 const LINE = "organization_id, coalesce(region, '')";
+
+/** Nobody waits for the disk: a mark that a crash of the server loses is made again, with a second delivery. */
+const UNHURRIED = "set_config('synchronous_commit', 'off', true)";
 
 /**
  * Who waits stands in lines, one per organization and region; each is read from its front, and no further than its
@@ -64,7 +69,8 @@ const DUE = {
            WHERE id = ANY (ARRAY(SELECT found_id FROM found)) AND (${WAITING} OR ${ATTENDED}) AND ${UNSENT}
            FOR UPDATE SKIP LOCKED),
          marked AS (
-           UPDATE operations SET dispatched_at = clock_timestamp() WHERE id = ANY (ARRAY(SELECT due_id FROM due))
+           UPDATE operations SET dispatched_at = clock_timestamp()
+           WHERE id = ANY (ARRAY(SELECT due_id FROM due)) AND (SELECT ${UNHURRIED}) IS NOT NULL
            RETURNING id, ${WHERE_TO} AS region, operation_type AS type, traceparent),
          last AS (
            SELECT line_organization, line_region
@@ -143,8 +149,8 @@ export class Dispatcher {
   }
 
   /**
-   * Sends what is due, now. Calls while one runs are folded into one more. Never rejects: what could not be
-   * sent is sent by a later sweep.
+   * Sends what is due, now. Calls while one runs are folded into one more, a moment later: however often it is called,
+   * most of the time is left to work. Never rejects: what could not be sent is sent by a later sweep.
    */
   dispatch(): Promise<void> {
     if (this.#running !== null) {
@@ -155,34 +161,40 @@ export class Dispatcher {
     return this.#running;
   }
 
-  /**
-   * Something has ended: sends more before the queue runs empty. However often it is called, most of the time is left
-   * to work.
-   */
+  /** Something has ended: sends more, a moment later, before the queue runs empty. */
   refill(): void {
     if (this.#refill !== null || this.#running !== null) return;
-    const pauseMs = Math.max(REFILL_MS, REFILL_PAUSES * this.#tookMs);
     this.#refill = setTimeout(() => {
       this.#refill = null;
       void this.dispatch();
-    }, pauseMs);
+    }, this.#pauseMs());
+  }
+
+  #pauseMs(): number {
+    return Math.min(LONGEST_PAUSE_MS, Math.max(PAUSE_MS, PAUSES * this.#tookMs));
   }
 
   async #untilDone(): Promise<void> {
     try {
-      do {
+      await this.#look();
+      while (this.#again) {
+        await delay(this.#pauseMs());
         this.#again = false;
-        const beganAt = performance.now();
-        const due = await this.#take();
-        this.#tookMs = performance.now() - beganAt;
-        if (due.length > 0) await this.#send(due);
-      } while (this.#again);
+        await this.#look();
+      }
     } catch (error) {
       this.#logger.warn({ err: error }, "operations could not be sent; a later sweep tries again");
     } finally {
       // In the same breath as the last look at #again: else a call in between would be folded into nothing.
       this.#running = null;
     }
+  }
+
+  async #look(): Promise<void> {
+    const beganAt = performance.now();
+    const due = await this.#take();
+    this.#tookMs = performance.now() - beganAt;
+    if (due.length > 0) await this.#send(due);
   }
 
   async #send(due: readonly Due[]): Promise<void> {

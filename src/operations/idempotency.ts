@@ -1,3 +1,4 @@
+import { Batch } from "../platform/batch.js";
 import type { MasterKey } from "../platform/crypto.js";
 import type { Database, Sql } from "../platform/sql.js";
 
@@ -46,34 +47,39 @@ const SECRET_KEPT = "interval '10 minutes'";
 const BATCH = 5_000;
 
 const FIND = {
-  name: "idempotency_find",
-  text: `SELECT request_hash AS "requestHash", status, headers, body,
+  name: "idempotency_find_all",
+  text: `SELECT nr::int, request_hash AS "requestHash", status, headers, body,
            CASE WHEN NOT all_projects THEN projects::text[] END AS projects,
            CASE WHEN sealed_until > clock_timestamp() THEN sealed_body END AS "sealedBody"
-         FROM idempotency_keys
-         WHERE id = $1 AND expires_at > clock_timestamp()
-           AND (status IS NOT NULL OR locked_until > clock_timestamp())`,
+         FROM unnest($1::bytea[]) WITH ORDINALITY AS asked (asked_id, nr) JOIN idempotency_keys ON id = asked_id
+         WHERE expires_at > clock_timestamp() AND (status IS NOT NULL OR locked_until > clock_timestamp())`,
 };
 
-/** Takes the key where nobody has it, or nobody any more. */
-const CLAIM = {
-  name: "idempotency_claim",
+const SEALED_UNTIL = (sealed: string): string =>
+  `CASE WHEN ${sealed}::bytea IS NOT NULL THEN clock_timestamp() + ${SECRET_KEPT} END`;
+
+/** Takes the key where nobody has it, or nobody any more; at once with the answer, where that is known. */
+const TAKE = {
+  name: "idempotency_take",
   text: `INSERT INTO idempotency_keys AS k
-           (id, claim, request_hash, method, path, projects, all_projects, locked_until, expires_at)
+           (id, claim, request_hash, method, path, projects, all_projects, locked_until, expires_at,
+            status, headers, body, sealed_body, sealed_until)
          VALUES ($1, $2, $3, $4, $5, coalesce($6::uuid[], '{}'), $6::uuid[] IS NULL,
-           clock_timestamp() + ${IN_FLIGHT}, clock_timestamp() + ${KEPT})
+           clock_timestamp() + ${IN_FLIGHT}, clock_timestamp() + ${KEPT},
+           $7, coalesce($8::jsonb, '{}'), $9, $10::bytea, ${SEALED_UNTIL("$10")})
          ON CONFLICT (id) DO UPDATE
-         SET claim = excluded.claim, request_hash = excluded.request_hash, status = NULL, headers = '{}', body = NULL,
+         SET claim = excluded.claim, request_hash = excluded.request_hash,
              projects = excluded.projects, all_projects = excluded.all_projects,
-             sealed_body = NULL, sealed_until = NULL, locked_until = excluded.locked_until,
-             created_at = clock_timestamp(), expires_at = excluded.expires_at
+             status = excluded.status, headers = excluded.headers, body = excluded.body,
+             sealed_body = excluded.sealed_body, sealed_until = excluded.sealed_until,
+             locked_until = excluded.locked_until, created_at = clock_timestamp(), expires_at = excluded.expires_at
          WHERE k.expires_at <= clock_timestamp() OR k.status IS NULL AND k.locked_until <= clock_timestamp()`,
 };
 
 const SETTLE = {
   name: "idempotency_settle",
   text: `UPDATE idempotency_keys SET status = $3, headers = $4, body = $5, sealed_body = $6::bytea,
-           sealed_until = CASE WHEN $6::bytea IS NOT NULL THEN clock_timestamp() + ${SECRET_KEPT} END
+           sealed_until = ${SEALED_UNTIL("$6")}
          WHERE id = $1 AND claim = $2 AND status IS NULL`,
 };
 
@@ -95,6 +101,8 @@ const PRUNE = `DELETE FROM idempotency_keys WHERE id IN
   (SELECT id FROM idempotency_keys WHERE expires_at <= clock_timestamp() LIMIT ${BATCH})`;
 
 interface Row {
+  /** Which of those that were asked for it is, from 1 on. */
+  readonly nr: number;
   readonly requestHash: Uint8Array;
   readonly status: number | null;
   readonly headers: Readonly<Record<string, string>>;
@@ -107,6 +115,7 @@ interface Row {
 export class IdempotencyKeys {
   readonly #db: Database;
   readonly #masterKey: MasterKey;
+  readonly #rows: Batch<Uint8Array, Row | null>;
   /** Claims of this process, by the names of their takings. */
   readonly #held = new Map<string, { readonly id: Uint8Array; readonly since: number }>();
   #renewals: NodeJS.Timeout | null = null;
@@ -114,12 +123,17 @@ export class IdempotencyKeys {
   constructor(db: Database, masterKey: MasterKey) {
     this.#db = db;
     this.#masterKey = masterKey;
+    this.#rows = new Batch(async (ids) => {
+      const found: (Row | null)[] = ids.map(() => null);
+      for (const row of await db.rows<Row>(FIND, [ids])) found[row.nr - 1] = row;
+      return found;
+    });
   }
 
   /** What is known of a key; null where nobody has it. */
   async find(id: Uint8Array): Promise<Found | null> {
-    const [row] = await this.#db.rows<Row>(FIND, [id]);
-    if (row === undefined) return null;
+    const row = await this.#rows.ask(id);
+    if (row === null) return null;
     const { requestHash, projects, status, headers } = row;
     const answer = status === null ? null : { status, headers, body: this.#bodyOf(id, row) };
     return { requestHash, projects, answer };
@@ -136,7 +150,7 @@ export class IdempotencyKeys {
    * @param claim names this taking of the key
    */
   async claim(request: Repeatable, claim: string): Promise<boolean> {
-    if ((await this.#take(this.#db, request, claim)) === 0) return false;
+    if (!(await this.#take(this.#db, request, claim, null))) return false;
     this.#held.set(claim, { id: request.id, since: performance.now() });
     this.#renewals ??= setInterval(() => void this.#renew(), RENEW_EVERY_MS).unref();
     return true;
@@ -159,15 +173,13 @@ export class IdempotencyKeys {
    * Takes the key and keeps the answer within the transaction of the effect: they stand there together or not at
    * all. False where another request has the key: then the effect must not be.
    */
-  async keep(tx: Sql, request: Repeatable, claim: string, answer: KeptAnswer): Promise<boolean> {
-    if ((await this.#take(tx, request, claim)) === 0) return false;
-    await this.#settle(tx, request.id, claim, answer);
-    return true;
+  keep(tx: Sql, request: Repeatable, claim: string, answer: KeptAnswer): Promise<boolean> {
+    return this.#take(tx, request, claim, answer);
   }
 
   async settle(id: Uint8Array, claim: string, answer: KeptAnswer): Promise<void> {
     this.#held.delete(claim);
-    await this.#settle(this.#db, id, claim, answer);
+    await this.#db.run(SETTLE, [id, claim, ...this.#valuesOf(id, answer)]);
   }
 
   /** Gives the key back: the request has changed nothing. */
@@ -176,16 +188,16 @@ export class IdempotencyKeys {
     await this.#db.run(RELEASE, [id, claim]);
   }
 
-  #take(sql: Sql, request: Repeatable, claim: string): Promise<number> {
+  async #take(sql: Sql, request: Repeatable, claim: string, answer: KeptAnswer | null): Promise<boolean> {
     const { id, requestHash, method, path, projects } = request;
-    return sql.run(CLAIM, [id, claim, requestHash, method, path, projects]);
+    const kept = answer === null ? [null, null, null, null] : this.#valuesOf(id, answer);
+    return (await sql.run(TAKE, [id, claim, requestHash, method, path, projects, ...kept])) > 0;
   }
 
-  async #settle(sql: Sql, id: Uint8Array, claim: string, answer: KeptAnswer): Promise<void> {
-    const { status, headers, body, secretBody = null } = answer;
+  #valuesOf(id: Uint8Array, { status, headers, body, secretBody = null }: KeptAnswer): readonly unknown[] {
     const sealed =
       secretBody === null ? null : this.#masterKey.encrypt("idempotency-answers", contextOf(id), secretBody);
-    await sql.run(SETTLE, [id, claim, status, JSON.stringify(headers), body, sealed]);
+    return [status, JSON.stringify(headers), body, sealed];
   }
 
   /** Removes what has expired, secrets first, in batches; says how much. */

@@ -15,7 +15,8 @@ import type {
   Outcome,
   Progress,
 } from "./operation.js";
-import { DEFAULT_CONCURRENCY, HAND_OVER, MINE, RESEND, release } from "./slots.js";
+import { OperationReader } from "./reading.js";
+import { DEFAULT_CONCURRENCY, HAND_OVER, MINE, RELEASED, RESEND, release } from "./slots.js";
 
 const INSERT = {
   name: "operation_insert",
@@ -48,20 +49,21 @@ const STEPS = {
 };
 const STILL_MINE = { name: "operation_still_mine", text: `SELECT 1 FROM operations WHERE ${MINE} FOR SHARE` };
 
-const FINISH = {
-  name: "operation_finish",
-  text: `UPDATE operations
+/** Ends the attempt's operation. */
+const END = `UPDATE operations
          SET status = $3::operation_status, result = $4, error = $5, finished_at = clock_timestamp(),
              revision = revision + 1, lease_expires_at = NULL, leased_by = NULL, payload_secrets = NULL,
              progress = CASE WHEN $3 = 'succeeded' THEN progress || '{"percent": 100, "message": "done"}' ELSE progress END
          WHERE ${MINE}
-         RETURNING operation_type AS "operationType", extract(epoch FROM finished_at - started_at)::float8 AS seconds`,
-};
+         RETURNING id AS ended_id, organization_id AS ended_organization, operation_type AS "operationType",
+           extract(epoch FROM finished_at - started_at)::float8 AS seconds`;
 
-const READ = {
-  name: "operation_read",
-  text: `SELECT ${COLUMNS} FROM operations WHERE id = $1 AND organization_id = $2
-         AND ($3::uuid[] IS NULL OR project_id = ANY ($3))`,
+const FINISH = { name: "operation_finish", text: END };
+/** Where nothing else is written with it: one statement ends it and frees what it held. */
+const FINISH_ALONE = {
+  name: "operation_finish_alone",
+  text: `WITH ended AS (${END}), ${RELEASED}
+         SELECT "operationType", seconds, coalesce((SELECT was_full FROM released), false) AS "wasFull" FROM ended`,
 };
 
 /** What is locked while an operation is active: `job:run` and the job's id, for instance. */
@@ -97,6 +99,11 @@ export interface LedgerOptions {
   readonly concurrency?: number;
 }
 
+interface Finished {
+  readonly operationType: string;
+  readonly seconds: number;
+}
+
 /** Thrown where this attempt is no longer the operation's: stop, and change nothing more. */
 export class LeaseLostError extends Error {
   constructor() {
@@ -114,6 +121,7 @@ export class Ledger {
   readonly #observer: LedgerObserver | undefined;
   readonly #catalog: Readonly<Record<OperationType, OperationKind>>;
   readonly #concurrency: number;
+  readonly #reader: OperationReader;
 
   constructor(
     db: Database,
@@ -123,6 +131,7 @@ export class Ledger {
     this.#observer = observer;
     this.#catalog = catalog;
     this.#concurrency = concurrency;
+    this.#reader = new OperationReader(db);
   }
 
   /**
@@ -224,28 +233,37 @@ export class Ledger {
   }
 
   /**
-   * Ends an operation and frees its locks, together with what else `settle` has to write. True where another operation
-   * of its organization may have waited for this end.
+   * Ends an operation and frees its locks. True where another operation of its organization may have waited for this
+   * end.
+   * @param settle what else is written with it, in one transaction
    */
   async finish(
     id: string,
     attempt: number,
     outcome: Outcome,
-    settle: (tx: Sql) => Promise<void>,
+    settle?: (tx: Sql) => Promise<void>,
   ): Promise<boolean> {
     const result = outcome.status === "succeeded" ? toJsonb(outcome.result ?? null) : null;
     const error = outcome.status === "failed" ? toJsonb(outcome.error) : null;
-    return this.#db.transaction(async (tx) => {
-      const [finished] = await tx.rows<{ operationType: string; seconds: number }>(FINISH, [
-        ...[id, attempt, outcome.status, result, error],
-      ]);
+    const values = [id, attempt, outcome.status, result, error];
+    if (settle === undefined) {
+      const [finished] = await this.#db.rows<Finished & { wasFull: boolean }>(FINISH_ALONE, values);
       if (finished === undefined) throw new LeaseLostError();
+      this.#finished(finished, outcome);
+      return finished.wasFull;
+    }
+    return this.#db.transaction(async (tx) => {
+      const [finished] = await tx.rows<Finished>(FINISH, values);
+      if (finished === undefined) throw new LeaseLostError();
+      // Locks are freed last: who is accepted takes them last, after the rows that this may wait for.
       await settle(tx);
-      tx.afterCommit(() =>
-        this.#observer?.finished(finished.operationType, outcome.status, finished.seconds),
-      );
+      tx.afterCommit(() => this.#finished(finished, outcome));
       return release(tx, id);
     });
+  }
+
+  #finished({ operationType, seconds }: Finished, { status }: Outcome): void {
+    this.#observer?.finished(operationType, status, seconds);
   }
 
   /** Gives an operation back, to be claimed by any worker `pauseMs` from now; changes nothing where it was taken over. */
@@ -260,8 +278,7 @@ export class Ledger {
 
   /** One operation, where the caller may see it. */
   async read(id: string, seenBy: Visibility): Promise<Operation | null> {
-    const [operation] = await this.#db.rows<Operation>(READ, [id, seenBy.organizationId, seenBy.projects]);
-    return operation ?? null;
+    return this.#reader.read(id, seenBy);
   }
 
   /** Operations that the caller may see, newest first. */

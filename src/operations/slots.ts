@@ -24,24 +24,30 @@ export function addSlots(sql: Sql, organizationId: string, defaultLimit: number)
 }
 
 /**
- * Frees what an operation that has ended held, and says whether its organization had no slot left: then another of
- * its operations may begin now. Sees what was before, its own slot taken.
+ * Parts of a statement, behind one that says which operation has `ended`: frees what it held, and says whether its
+ * organization had no slot left: then another of its operations may begin now. Sees what was before, its own slot
+ * taken.
  */
+export const RELEASED = `unlocked AS (DELETE FROM operation_locks USING ended WHERE operation_id = ended_id),
+         freed AS (
+           UPDATE operation_slots SET operation_id = NULL FROM ended
+           WHERE organization_id = ended_organization AND operation_id = ended_id RETURNING organization_id AS freed_id),
+         released AS (
+           SELECT NOT EXISTS (
+             SELECT FROM operation_slots WHERE organization_id = freed_id AND operation_id IS NULL) AS was_full
+           FROM freed)`;
+
 const RELEASE = {
   name: "operation_release",
-  text: `WITH unlocked AS (DELETE FROM operation_locks WHERE operation_id = $1),
-         freed AS (
-           UPDATE operation_slots SET operation_id = NULL
-           WHERE organization_id = (SELECT organization_id FROM operations WHERE id = $1) AND operation_id = $1
-           RETURNING organization_id AS freed_id)
-         SELECT NOT EXISTS (SELECT FROM operation_slots WHERE organization_id = freed_id AND operation_id IS NULL) AS full
-         FROM freed`,
+  text: `WITH ended AS (SELECT id AS ended_id, organization_id AS ended_organization FROM operations WHERE id = $1),
+         ${RELEASED}
+         SELECT was_full AS "wasFull" FROM released`,
 };
 
 /** Frees the locks and the slot of an operation; true where its organization had no other slot left. */
 export async function release(tx: Sql, operationId: string): Promise<boolean> {
-  const [row] = await tx.rows<{ full: boolean }>(RELEASE, [operationId]);
-  return row?.full === true;
+  const [row] = await tx.rows<{ wasFull: boolean }>(RELEASE, [operationId]);
+  return row?.wasFull === true;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Redis } from "ioredis";
 import pg from "pg";
+import { Batch } from "./batch.js";
 import type { Logger } from "./logger.js";
 
 /** Channels between the processes of one installation. */
@@ -27,6 +28,11 @@ const PATIENCE_MS = 2_000;
 /** A signal that took longer than this would be late. */
 const COMMAND_LIMIT_MS = 2_000;
 
+const NOTIFY = {
+  name: "notify",
+  text: "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS signal (channel, payload)",
+};
+
 class Listeners {
   readonly #byChannel = new Map<string, Set<(payload: string) => void>>();
 
@@ -44,17 +50,24 @@ class Listeners {
 /** Signals over LISTEN and NOTIFY; the listening connection is made again when it breaks. */
 export class PostgresSignals implements Signals {
   readonly #listeners = new Listeners();
-  readonly #pool: pg.Pool;
   readonly #databaseUrl: string;
   readonly #logger: Logger;
+  /** Those of one turn of the event loop go together: an end says so for many at once. */
+  readonly #published: Batch<readonly [channel: string, payload: string], void>;
   #client: pg.Client | null = null;
   #retry: NodeJS.Timeout | null = null;
   #closed = false;
 
   constructor(databaseUrl: string, pool: pg.Pool, logger: Logger) {
     this.#databaseUrl = databaseUrl;
-    this.#pool = pool;
     this.#logger = logger;
+    this.#published = new Batch<readonly [string, string], void>(async (signals) => {
+      await pool.query({
+        ...NOTIFY,
+        values: [signals.map(([channel]) => channel), signals.map(([, payload]) => payload)],
+      });
+      return [];
+    });
   }
 
   /** Starts to listen; later breaks are mended in the background. */
@@ -104,11 +117,7 @@ export class PostgresSignals implements Signals {
 
   async publish(channel: Channel, payload: string): Promise<void> {
     try {
-      await this.#pool.query({
-        name: "notify",
-        text: "SELECT pg_notify($1, $2)",
-        values: [PREFIX + channel, payload],
-      });
+      await this.#published.ask([PREFIX + channel, payload]);
     } catch (error) {
       this.#logger.debug({ err: error }, "a signal was lost");
     }

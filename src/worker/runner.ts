@@ -176,9 +176,13 @@ export class Runner {
     outcome: Outcome,
   ): Promise<void> {
     const { ledger, dispatcher, signals } = this.#deps;
-    const makesRoom = await ledger.finish(operation.id, operation.attempt, outcome, async (tx) => {
-      await handler?.settle?.(tx, operation, outcome);
-    });
+    const settle = handler?.settle?.bind(handler);
+    const makesRoom = await ledger.finish(
+      operation.id,
+      operation.attempt,
+      outcome,
+      settle && ((tx) => settle(tx, operation, outcome)),
+    );
     if (makesRoom) void dispatcher.dispatch();
     else dispatcher.refill();
     await announce(signals, operation.id, "ended");

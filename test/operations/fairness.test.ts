@@ -85,8 +85,7 @@ describe("an organization", () => {
     for (const operation of running) expect(await claim(operation)).not.toBeNull();
     const last = operations.at(-1);
     expect(await claim(last)).toBeNull();
-    const finish = (operation: Operation | undefined) =>
-      ledger.finish(operation?.id ?? "", 1, SUCCEEDED, nothing);
+    const finish = (operation: Operation | undefined) => ledger.finish(operation?.id ?? "", 1, SUCCEEDED);
     expect(await finish(running[0])).toBe(true);
     expect(await claim(last)).not.toBeNull();
     expect(await finish(running[1])).toBe(true);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { LockTarget } from "../../src/operations/ledger.js";
+import type { ListRequest } from "../../src/operations/listing.js";
 import type { Outcome } from "../../src/operations/operation.js";
 import { newId } from "../../src/platform/ids.js";
 import { LEASE_MS, type LedgerBench, openLedger } from "./support.js";
@@ -109,6 +110,15 @@ describe("reading", () => {
     expect(await ledger.read(id, { organizationId, projects: [projectId] })).toMatchObject({ id });
     expect(await ledger.read(id, { organizationId, projects: [newId()] })).toBeNull();
     expect(await ledger.read(id, { organizationId: newId(), projects: null })).toBeNull();
+    // Nor where others, who may see it, ask in the same moment.
+    const seen = await Promise.all([
+      ledger.read(id, { organizationId: newId(), projects: null }),
+      ledger.read(id, { organizationId, projects: [newId(), projectId] }),
+      ledger.read(id, { organizationId, projects: [] }),
+      ledger.read(newId(), { organizationId, projects: null }),
+      ledger.read(id, { organizationId, projects: null }),
+    ]);
+    expect(seen.map((operation) => operation?.id ?? null)).toEqual([null, id, null, null, id]);
   });
 
   test("lists are newest first and go on where the page before ended", async () => {
@@ -122,5 +132,25 @@ describe("reading", () => {
     const rest = await bench.ledger.list({ ...page, before: first.at(-1)?.id ?? null });
     expect([...first, ...rest].map(({ id }) => id)).toEqual(ids);
     expect(await bench.ledger.list({ ...page, filter: { ...filter, status: "failed" } })).toEqual([]);
+  });
+
+  test("lists of some projects have the newest of all of them, and of no other", async () => {
+    const organizationId = newId();
+    const [one, two, other] = [newId(), newId(), newId()];
+    const accepted: { readonly id: string; readonly projectId: string | null }[] = [];
+    for (const projectId of [one, other, two, one, null, two]) {
+      accepted.unshift(await bench.accept({ organizationId, projectId }));
+    }
+    const ids = accepted.flatMap(({ id, projectId }) => (projectId === one || projectId === two ? [id] : []));
+    const seenBy = { organizationId, projects: [one, two] };
+    const filter = { status: null, operationType: null, resourceId: null, projectId: null, since: null };
+    const listed = async (more: Partial<ListRequest>) =>
+      (await bench.ledger.list({ seenBy, filter, limit: 3, before: null, ...more })).map(({ id }) => id);
+    expect(await listed({})).toEqual(ids.slice(0, 3));
+    expect(await listed({ before: ids[2] ?? null })).toEqual(ids.slice(3));
+    expect(await listed({ limit: 9, filter: { ...filter, projectId: other } })).toEqual([]);
+    for (const since of [new Date(0), new Date(-1e13), new Date(Date.now() - 60_000)])
+      expect(await listed({ limit: 9, filter: { ...filter, since } })).toEqual(ids);
+    expect(await listed({ filter: { ...filter, since: new Date(Date.now() + 3_600_000) } })).toEqual([]);
   });
 });

@@ -130,7 +130,9 @@ class Pair {
         return;
       case "finish": {
         const ending = one.ending ?? "succeeded";
-        const finished = ledger.finish(id, attempt, outcomeOf(ending), async () => {});
+        // In both ways: with something else to write, and without.
+        const settle = ending === "succeeded" ? undefined : async () => {};
+        const finished = ledger.finish(id, attempt, outcomeOf(ending), settle);
         if (await this.#lands(operation, attempt, finished)) model.finish(operation, ending);
         return;
       }

@@ -1,0 +1,41 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { Batch } from "./batch.js";
+
+test("what is asked in one turn is asked together, what comes later anew, and each gets its own answer", async () => {
+  const asked: (readonly number[])[] = [];
+  const doubles = new Batch(async (numbers: readonly number[]) => {
+    asked.push(numbers);
+    return numbers.map((number) => number * 2);
+  });
+  const together = Promise.all([doubles.ask(1), doubles.ask(2), doubles.ask(2)]);
+  await nextTurn();
+  expect(await doubles.ask(1)).toBe(2);
+  expect(await together).toEqual([2, 4, 4]);
+  expect(asked).toEqual([[1, 2, 2], [1]]);
+});
+
+test("what fails fails for all that were asked together, and for nobody after them", async () => {
+  let fails = true;
+  const batch = new Batch(async (words: readonly string[]) => {
+    if (fails) throw new Error("away");
+    return words;
+  });
+  const first = batch.ask("a");
+  const second = batch.ask("b");
+  await expect(first).rejects.toThrow("away");
+  await expect(second).rejects.toThrow("away");
+  fails = false;
+  expect(await batch.ask("c")).toBe("c");
+});
+
+test("very many are asked in several parts", async () => {
+  const sizes: number[] = [];
+  const batch = new Batch(async (numbers: readonly number[]) => {
+    sizes.push(numbers.length);
+    return numbers;
+  });
+  const numbers = Array.from({ length: 1_100 }, (_, index) => index);
+  expect(await Promise.all(numbers.map((number) => batch.ask(number)))).toEqual(numbers);
+  expect(sizes).toEqual([500, 500, 100]);
+});
