@@ -47,6 +47,23 @@ describe("a transaction", () => {
     expect(await db.run("SELECT 1")).toBe(1);
   });
 
+  test("goes on without a part that failed, and tells nobody of that part's commit", async () => {
+    await database.query("CREATE TABLE parts (name text)");
+    const told: string[] = [];
+    await db.transaction(async (tx) => {
+      const write = async (name: string): Promise<void> => {
+        await tx.run("INSERT INTO parts VALUES ($1)", [name]);
+        tx.afterCommit(() => told.push(name));
+      };
+      await write("first");
+      const fault = await failureOf(tx.part(() => write("bad").then(() => tx.run("SELECT 1 / 0"))));
+      expect(fault).toMatchObject({ code: "22012" });
+      await tx.part(() => write("second"));
+    });
+    expect(told).toEqual(["first", "second"]);
+    expect(await database.query("SELECT name FROM parts")).toEqual([{ name: "first" }, { name: "second" }]);
+  });
+
   test("of a process that stopped in its midst keeps its locks for seconds only", async () => {
     await database.query("CREATE TABLE held (id int)");
     let stopped = (): void => {};
