@@ -6,12 +6,12 @@ import {
   askedServer,
   type GrantContext,
   grantedClient,
-  type Issue,
   type IssuingDeps,
   issueToken,
   when,
 } from "./issuing.js";
 import type { ResourceServer } from "./resource-servers.js";
+import type { Issue } from "./token-request.js";
 
 const grants = new Grants();
 

@@ -6,7 +6,7 @@ import type { ClientRecord } from "./clients.js";
 import { DpopError, type Proofs } from "./dpop.js";
 import { SIGNING_ALGORITHM } from "./keys.js";
 import type { ResourceServer, ResourceServers } from "./resource-servers.js";
-import { type AuthenticatedPerson, TOKEN_PATH, TokenRequest } from "./token-request.js";
+import { type Issue, TOKEN_PATH, TokenRequest } from "./token-request.js";
 
 /** What issuing tokens needs of the rest. */
 export interface IssuingDeps {
@@ -27,17 +27,8 @@ export interface GrantParameters {
 
 export type GrantContext = TokenEndpointGrantContext<GrantParameters>;
 
-/** What a token is to be. */
-export interface Issue {
-  readonly client: ClientRecord;
-  /** Whom it stands for; null: the client itself. */
-  readonly person: AuthenticatedPerson | null;
-  readonly server: ResourceServer;
-  readonly scope: string;
-}
-
 /** The request as it was made of the real one. */
-export function requestOf({ req }: GrantContext): TokenRequest {
+export function requestOf({ req }: Pick<GrantContext, "req">): TokenRequest {
   if (!(req instanceof TokenRequest)) throw new Error("a request that was not made here");
   return req;
 }
@@ -103,7 +94,7 @@ async function write(
   const lifetime = issue.client.tokenLifetime ?? issue.server.tokenLifetime;
   const token = newToken(provider, ctx, issue, lifetime);
   if (thumbprint !== null) token.setThumbprint("jkt", thumbprint);
-  issues.set(token, issue);
+  requestOf(ctx).issue = issue;
   const access_token = await token.save();
   ctx.body = { access_token, token_type: token.tokenType, expires_in: lifetime, scope: issue.scope };
 }
@@ -127,16 +118,13 @@ function newToken(provider: Provider, ctx: GrantContext, issue: Issue, lifetime:
   return new provider.AccessToken({ ...common, accountId, grantId: newId(), gty: "password" });
 }
 
-/** What tokens are issued by, until they are signed. */
-const issues = new WeakMap<object, Issue>();
-
 /**
  * Adds what the guards judge a token by, besides RFC 9068's claims. Member by member: the provider's own way to have
  * more claims, spread into its own, takes three times as long.
  */
-export function addClaims(token: object, payload: Record<string, unknown>): void {
-  const issue = issues.get(token);
-  if (issue === undefined) throw new Error("a token that was not issued here");
+export function addClaims(ctx: Pick<GrantContext, "req">, payload: Record<string, unknown>): void {
+  const { issue } = requestOf(ctx);
+  if (issue === null) throw new Error("a token that was not issued here");
   const { client, person, server } = issue;
   // Its tenant, and its client's generation.
   payload["org"] = client.organizationId;

@@ -65,7 +65,7 @@ function configuration(deps: ProviderDeps, key: ActiveKey): Configuration {
     },
     routes: { token: TOKEN_PATH },
     responseTypes: [],
-    formats: { customizers: { jwt: (_ctx, token, { payload }) => addClaims(token, payload) } },
+    formats: { customizers: { jwt: (ctx, _token, { payload }) => addClaims(ctx, payload) } },
   };
 }
 

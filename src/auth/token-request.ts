@@ -1,6 +1,7 @@
 import { IncomingMessage } from "node:http";
 import type { ClientRecord } from "./clients.js";
 import type { Identity } from "./principal.js";
+import type { ResourceServer } from "./resource-servers.js";
 import type { TokenParameters } from "./token-parameters.js";
 
 /** The token endpoint's path, as the provider knows it whatever alias was called. */
@@ -16,6 +17,15 @@ export const ERRAND = "urn:gatehouse:errand";
 export interface AuthenticatedPerson {
   readonly identity: Identity;
   readonly generation: number;
+}
+
+/** What a token is to be. */
+export interface Issue {
+  readonly client: ClientRecord;
+  /** Whom it stands for; null: the client itself. */
+  readonly person: AuthenticatedPerson | null;
+  readonly server: ResourceServer;
+  readonly scope: string;
 }
 
 /** Checks a name and a password; rejects with the domain's failures. */
@@ -41,6 +51,8 @@ export interface TokenRequestContext {
  */
 export class TokenRequest extends IncomingMessage {
   readonly context: TokenRequestContext;
+  /** What the token is issued by, once that is decided. */
+  issue: Issue | null = null;
   /** The header `DPoP` (RFC 9449 section 5). */
   readonly proof: string | undefined;
   /** What of the public URL's path comes before ours: part of the addresses that clients know. */

@@ -1,14 +1,19 @@
 import type { FastifyInstance } from "fastify";
 import fp from "fastify-plugin";
+import type { Logger } from "../platform/logger.js";
 import { sentPath } from "./dialect.js";
 
 /**
  * One line per answered request. It names the path without its query, which may hold an API key, and who called.
  */
-export const accessLogPlugin = fp(
-  async (app: FastifyInstance) => {
+export const accessLogPlugin = fp<{ logger: Logger }>(
+  async (app: FastifyInstance, { logger }: { logger: Logger }) => {
+    // A logger of its own: these fields hold nothing to be taken out, which every line would be looked through for.
+    const lines = logger.child({}, { redact: [] });
     app.addHook("onResponse", (request, reply, done) => {
       const entry = {
+        reqId: request.id,
+        ...(request.span === null ? {} : { traceId: request.span.traceId, spanId: request.span.spanId }),
         method: request.method,
         path: sentPath(request),
         route: request.routeOptions.url,
@@ -18,10 +23,10 @@ export const accessLogPlugin = fp(
         caller: request.authenticated?.id,
         operationId: request.operationId ?? undefined,
       };
-      if (reply.statusCode >= 500) request.log.warn(entry, "request");
-      else request.log.info(entry, "request");
+      if (reply.statusCode >= 500) lines.warn(entry, "request");
+      else if (request.routeOptions.logLevel !== "warn") lines.info(entry, "request");
       done();
     });
   },
-  { name: "access-log", dependencies: ["guard"] },
+  { name: "access-log", dependencies: ["guard", "tracing"] },
 );

@@ -90,18 +90,29 @@ export class KeyHold {
 export const idempotencyPlugin = fp<Idempotency>(
   async (app: FastifyInstance, { keys, hashesOf }: Idempotency) => {
     app.decorateRequest("idempotency", null);
-    app.addHook("preHandler", async (request, reply) => {
-      const key = request.headers["idempotency-key"];
-      if (key === undefined || request.authenticated === null || SAFE_METHODS.has(request.method)) return;
-      const asked = describe(request, String(key));
+    const begin = async (request: FastifyRequest, reply: FastifyReply, key: string): Promise<boolean> => {
+      const asked = describe(request, key);
       const hashes = hashesOf(asked.content);
       const [requestHash = new Uint8Array()] = hashes;
       const inTransaction = request.routeOptions.config.idempotency === "transaction";
       const hold = new KeyHold(keys, { ...asked, requestHash }, inTransaction);
       const found = await keys.find(asked.id);
-      if (found !== null) return replay(request, reply, found, hashes);
+      if (found !== null) {
+        replay(request, reply, found, hashes);
+        return false;
+      }
       if (!inTransaction && !(await hold.claim())) throw inFlight();
       request.idempotency = hold;
+      return true;
+    };
+    app.addHook("preHandler", (request, reply, done) => {
+      const key = request.headers["idempotency-key"];
+      // Most requests have none: they do not wait for a turn of the event loop.
+      if (key === undefined || request.authenticated === null || SAFE_METHODS.has(request.method))
+        return done();
+      begin(request, reply, String(key)).then((first) => {
+        if (first) done();
+      }, done);
     });
     app.addHook("onSend", async (request, reply, payload) => {
       const hold = request.idempotency;
