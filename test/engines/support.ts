@@ -26,9 +26,12 @@ export interface TestRegion {
   spec(limits?: PlaceLimits): Promise<PlaceSpec>;
 }
 
-/** A region of the test file's own, in a folder that users of places can enter; everything of it ends with the file. */
-export async function createRegion(): Promise<TestRegion> {
-  const root = await mkdtemp("/tmp/gatehouse-region-");
+/**
+ * A region of the test file's own, in a folder that users of places can enter; everything of it ends with the file.
+ * @param parent where its folder is made
+ */
+export async function createRegion(parent = "/tmp"): Promise<TestRegion> {
+  const root = await mkdtemp(join(parent, "gatehouse-region-"));
   await chmod(root, 0o711);
   const substrate = createProcessSubstrate({ root: join(root, "r") });
   if (substrate.missing !== null) throw new Error(substrate.missing);

@@ -8,6 +8,9 @@ import type { Layout } from "./layout.js";
  * stopped between its check and its effect could not be trusted, a child that does both under one lock can. Variables:
  * D the place's folder, C its control folder, V its volume, W the seconds to wait for the lock, FC and FA the fence,
  * U the user id (empty: the present user).
+ *
+ * The fence stands in two files of one size, each number twice, so that a broken one is told; the larger counts, and the
+ * other one is written over in place. That takes no room: on a full disk, too, a server can be stopped and removed.
  */
 const PREAMBLE = `
 set -u
@@ -16,11 +19,21 @@ umask 077
 as() { if [ -n "$U" ]; then setpriv --reuid="$U" --regid="$U" --clear-groups --no-new-privs -- "$@"; else "$@"; fi; }
 exec 9>>"$C/lock" || exit 76
 flock -w "$W" 9 || exit 73
-c=0; a=0
-[ ! -e "$C/fence" ] || read -r c a < "$C/fence" || exit 76
+pair() { printf '%016d %016d %016d %016d\\n' "$1" "$2" "$1" "$2"; }
+c=0; a=0; oldest=fence.1
+for f in fence.1 fence.2; do
+  [ -s "$C/$f" ] || pair 0 0 > "$C/$f" || exit 74
+  x=; y=; p=; q=
+  read -r x y p q < "$C/$f"
+  if [ -z "$q" ] || [ "$x $y" != "$p $q" ]; then oldest=$f; continue; fi
+  if [ "$x" -gt "$c" ] || { [ "$x" -eq "$c" ] && [ "$y" -gt "$a" ]; }; then
+    c=$x; a=$y
+    [ "$f" = fence.1 ] && oldest=fence.2 || oldest=fence.1
+  fi
+done
 if [ "$c" -gt "$FC" ] || { [ "$c" -eq "$FC" ] && [ "$a" -gt "$FA" ]; }; then exit 75; fi
-if [ "$c $a" != "$FC $FA" ]; then
-  printf '%s %s\\n' "$FC" "$FA" > "$C/fence.new" && mv -f "$C/fence.new" "$C/fence" || exit 74
+if [ "$c" -ne "$FC" ] || [ "$a" -ne "$FA" ]; then
+  pair "$FC" "$FA" 1<> "$C/$oldest" || exit 74
 fi
 `;
 
@@ -79,7 +92,8 @@ export function failure(code: number | null, stderr: string): Error {
     return new EngineError("failed", "this region has no system user left for another deployment");
   }
   const cause = new Error(`a script of the place ended with ${code}: ${stderr.trim()}`);
-  if (/No space left on device|Disk quota exceeded/.test(stderr)) {
+  // What dash says of a write for which there is no room.
+  if (/No space left on device|Disk quota exceeded|printf: I\/O error/.test(stderr)) {
     return new EngineError("disk_full", "the disk of the region is full", { cause });
   }
   return new EngineError("failed", "a file operation of the deployment failed", { cause });
