@@ -3,6 +3,7 @@ import { Type } from "typebox";
 import type { OnAccept } from "../domain/jobs/sync.js";
 import type { KeptAnswer } from "../operations/idempotency.js";
 import { isDone, type Operation } from "../operations/operation.js";
+import type { Sql } from "../platform/sql.js";
 import { operationHref } from "./core-api/wire.js";
 import { PreferHeader, waitAsPreferred } from "./prefer.js";
 import type { Services } from "./services.js";
@@ -56,7 +57,7 @@ export async function acceptWork(
 ): Promise<Operation> {
   const hold = request.idempotency?.inTransaction === true ? request.idempotency : null;
   const keep: OnAccept = async (tx, operation) =>
-    hold?.keep(tx, await keptAnswer(services, operation, answer));
+    hold?.keep(tx, await keptAnswer(services, tx, operation, answer));
   const accepted = await start(hold === null ? undefined : keep).catch(async (error: unknown) => {
     throw hold === null ? error : await hold.explain(error);
   });
@@ -69,13 +70,14 @@ export async function acceptWork(
 
 async function keptAnswer(
   services: Services,
+  tx: Sql,
   operation: Operation,
   answer: (operation: Operation) => AcceptedAnswer,
 ): Promise<KeptAnswer> {
   const { status, body } = answer(operation);
   const headers = {
     ...pointersTo(operation),
-    "retry-after": String(await services.durations.retryAfter(operation)),
+    "retry-after": String(await services.durations.retryAfter(operation, tx)),
     "content-type": "application/json; charset=utf-8",
   };
   return { status, headers, body: JSON.stringify(body) };

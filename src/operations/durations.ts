@@ -19,6 +19,7 @@ const MEDIAN = {
 interface Known {
   readonly since: number;
   readonly seconds: Promise<number | null>;
+  settled: boolean;
 }
 
 /** How long operations take, from those that ended last. */
@@ -30,27 +31,46 @@ export class Durations {
     this.#sql = sql;
   }
 
-  /** The median of a type in seconds, at most a minute old; null where there was none, or the database is away. */
-  median(type: OperationType): Promise<number | null> {
-    const known = this.#known.get(type);
+  /**
+   * The median of a type in seconds, at most a minute old; null where there was none, or the database is away.
+   * @param tx of who asks in a transaction: it must wait for no other connection, all of which may be held by others
+   * that wait as well
+   */
+  median(type: OperationType, tx?: Sql): Promise<number | null> {
+    const found = this.#known.get(type);
     const now = performance.now();
-    if (known !== undefined && now - known.since < KEPT_MS) return known.seconds;
-    const seconds = this.#sql
-      .rows<{ seconds: number | null }>(MEDIAN, [type])
-      .then(([row]) => row?.seconds ?? null)
-      .catch(() => null);
-    this.#known.set(type, { since: now, seconds });
-    return seconds;
+    if (found !== undefined && now - found.since < KEPT_MS) {
+      return found.settled || tx === undefined ? found.seconds : ask(tx, type);
+    }
+    const known: Known = { since: now, seconds: ask(tx ?? this.#sql, type), settled: false };
+    this.#known.set(type, known);
+    void known.seconds.then(() => {
+      known.settled = true;
+    });
+    return known.seconds;
   }
 
-  /** Whole seconds until a look at an operation is worth while: an honest `Retry-After`. */
-  async retryAfter(operation: Operation): Promise<number> {
+  /**
+   * Whole seconds until a look at an operation is worth while: an honest `Retry-After`.
+   * @param tx as for `median`
+   */
+  async retryAfter(operation: Operation, tx?: Sql): Promise<number> {
     const { status, startedAt, operationType } = operation;
     if (isDone(status) || status === "cancelling") return SHORTEST;
     const now = Date.now();
     const left =
-      secondsLeft(operation, now) ?? ((await this.median(operationType)) ?? 0) - since(startedAt, now);
+      secondsLeft(operation, now) ?? ((await this.median(operationType, tx)) ?? 0) - since(startedAt, now);
     return Math.min(LONGEST, Math.max(SHORTEST, Math.ceil(left)));
+  }
+}
+
+/** Never rejects. */
+async function ask(sql: Sql, type: OperationType): Promise<number | null> {
+  try {
+    const [row] = await sql.rows<{ seconds: number | null }>(MEDIAN, [type]);
+    return row?.seconds ?? null;
+  } catch {
+    return null;
   }
 }
 
