@@ -1,8 +1,9 @@
 import { isIPv6 } from "node:net";
 
 /** What one party can choose addresses in: an IPv6 customer has a /64 (RFC 6177); IPv4 in either notation. */
-export function networkOf(address: string | null): string {
-  if (address === null) return "unknown";
+export function networkOf(address: string | null | undefined): string {
+  // A request whose connection is cut before it is looked at has none, whatever Fastify's types say.
+  if (address === null || address === undefined) return "unknown";
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (mapped !== undefined) return mapped;
   const text = address.split("%", 1)[0] ?? address;
