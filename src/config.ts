@@ -90,6 +90,8 @@ const milliseconds = { type: "integer", minimum: 50, maximum: 600_000 } as const
 /** Names with commas between. A name becomes a part of a queue's name, which has to stay short. */
 const REGIONS_PATTERN = "^\\s*[a-z0-9-]{1,32}\\s*(,\\s*[a-z0-9-]{1,32}\\s*)*$";
 
+const NO_REGION = "none";
+
 const SCHEMA = {
   type: "object",
   properties: {
@@ -157,7 +159,7 @@ const WANTED: Readonly<Record<string, string>> = {
   IMPORT_LIMIT_MIB: "a number of MiB from 1 to 16777216",
   ORGANIZATION_CONCURRENCY: "a number from 1 to 1000",
   GATEHOUSE_GRACE_MS: "milliseconds, 0 to 20000",
-  GATEHOUSE_REGIONS: "names of regions (a-z 0-9 -, at most 32 characters) with commas between",
+  GATEHOUSE_REGIONS: "names of regions (a-z 0-9 -, at most 32 characters) with commas between, or none",
 };
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -258,7 +260,7 @@ export function loadConfig(env: Env, cwd: string): Config {
 }
 
 function loadDeployments(settings: Settings, cwd: string, faults: string[]): DeploymentsConfig {
-  const { GATEHOUSE_CONFIG: path, GATEHOUSE_REGIONS: served = "" } = settings;
+  const { GATEHOUSE_CONFIG: path } = settings;
   const file = path === undefined ? { sections: {}, faults: [] } : readConfigFile(resolve(cwd, path));
   faults.push(...file.faults);
   const places = { home: resolve(cwd, settings.GATEHOUSE_HOME), cwd };
@@ -266,10 +268,16 @@ function loadDeployments(settings: Settings, cwd: string, faults: string[]): Dep
   const deployments = toDeploymentsConfig(file.sections, places, faults);
   if (faults.length > before) return deployments;
   const names = deployments.regions.map(({ name }) => name);
-  for (const name of list(served).filter((one) => !names.includes(one))) {
+  for (const name of servedRegions(settings, names).filter((one) => !names.includes(one))) {
     faults.push(`GATEHOUSE_REGIONS names ${name}, which is no region; there are ${names.join(", ")}`);
   }
   return deployments;
+}
+
+/** Of those that there are a worker serves all, or those that it is told, or none. */
+function servedRegions({ GATEHOUSE_REGIONS: told }: Settings, names: readonly string[]): readonly string[] {
+  if (told === undefined) return Object.freeze([...names]);
+  return told.trim() === NO_REGION ? [] : list(told);
 }
 
 function toConfig(settings: Settings, cwd: string, deployments: DeploymentsConfig): Config {
@@ -318,10 +326,10 @@ function toConfig(settings: Settings, cwd: string, deployments: DeploymentsConfi
     workerConcurrency: settings.WORKER_CONCURRENCY,
     graceMs: settings.GATEHOUSE_GRACE_MS,
     organizationConcurrency: settings.ORGANIZATION_CONCURRENCY,
-    regions:
-      settings.GATEHOUSE_REGIONS === undefined
-        ? Object.freeze(deployments.regions.map(({ name }) => name))
-        : list(settings.GATEHOUSE_REGIONS),
+    regions: servedRegions(
+      settings,
+      deployments.regions.map(({ name }) => name),
+    ),
     timing: Object.freeze({
       leaseMs: settings.GATEHOUSE_LEASE_MS,
       heartbeatMs: settings.GATEHOUSE_HEARTBEAT_MS,

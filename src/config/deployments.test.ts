@@ -121,6 +121,7 @@ plans:
 
   test("has the regions that GATEHOUSE_REGIONS names", () => {
     expect(load("regions: { a: {} }", { GATEHOUSE_REGIONS: "a" }).regions).toEqual(["a"]);
+    expect(load("regions: { a: {} }", { GATEHOUSE_REGIONS: "none" }).regions).toEqual([]);
     expect(() => load("regions: { a: {} }", { GATEHOUSE_REGIONS: "local" })).toThrow(
       "GATEHOUSE_REGIONS names local, which is no region; there are a",
     );

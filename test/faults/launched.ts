@@ -88,6 +88,8 @@ export async function createHome(): Promise<Home> {
         PORT: String(port),
         BOOTSTRAP_CLIENT_ID: CLIENT.client_id,
         BOOTSTRAP_CLIENT_SECRET: CLIENT.client_secret,
+        // Looking for engines of databases takes a second.
+        GATEHOUSE_REGIONS: "none",
       });
       launchers.push(launcher);
       return launcher;
