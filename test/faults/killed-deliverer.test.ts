@@ -83,9 +83,6 @@ describe.each(await queueBackends())("on $name: when a worker that delivers", (b
     for (const { message } of receiver.received.slice(0, cut)) expect(again).toContain(message.id);
   });
 
-  // Deliveries wait in PostgreSQL: for the rest it makes no difference where the queue is.
-  if (backend.redis !== null) return;
-
   test("is stopped beyond its lease, another delivers, and when it wakes up it changes nothing", async () => {
     const { receiver, webhook, ids, victim } = await inTheMidst();
     victim.signal("SIGSTOP");

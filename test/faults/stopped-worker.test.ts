@@ -35,9 +35,6 @@ describe.each(await queueBackends())("on $name: a worker that was stopped past i
     await changesNothing(sleeper, ids);
   });
 
-  // The stores are what refuses: for the rest it makes no difference which queue delivers.
-  if (backend.redis !== null) return;
-
   test.each<Moment>(["before the commit", "after the commit"])(
     "just %s, and goes on later, changes nothing",
     async (moment) => {
