@@ -128,7 +128,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   });
   await app.register(guardPlugin, { ...callers, limit });
   await app.register(eventsPlugin, callers);
-  await app.register(accessLogPlugin, { logger: deps.logger });
+  await app.register(accessLogPlugin);
   await app.register(metricsPlugin, { metrics: deps.metrics });
   await app.register(idempotencyPlugin, services.idempotency);
   await app.register(oauthPlugin, { ...access, limits, people: services.people });

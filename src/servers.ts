@@ -1,3 +1,4 @@
+import { findPlan } from "./config/plans.js";
 import type { Region } from "./config/regions.js";
 import type { Config } from "./config.js";
 import { requestRecovery } from "./domain/deployments/recovery.js";
@@ -41,7 +42,7 @@ export async function openServers(runtime: Runtime, holder: string): Promise<Ser
     masterKey,
     blobs,
     sites: await openSites(config),
-    planOf: (id) => plans.find((plan) => plan.id === id) ?? null,
+    planOf: (id) => findPlan(plans, id),
   };
   const recover = recoverer(runtime);
   const supervisors = [...deps.sites.values()].map(
@@ -67,7 +68,7 @@ export async function openServers(runtime: Runtime, holder: string): Promise<Ser
 async function openSites({ regions, deployments }: Config): Promise<Map<string, Site>> {
   const served = deployments.regions.filter(({ name }) => regions.includes(name));
   if (served.length === 0) return new Map();
-  const found = [await createGraphEngine(), await createPostgresEngine(PATH)];
+  const found = await Promise.all([createGraphEngine(), createPostgresEngine(PATH)]);
   const engines = new Map(found.map((engine) => [engine.name as string, engine]));
   return new Map(served.map((region) => [region.name, { region, engines, substrate: substrateOf(region) }]));
 }

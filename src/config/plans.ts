@@ -15,6 +15,11 @@ export interface Plan {
   readonly engines: readonly string[] | null;
 }
 
+/** The plan of a name; null where there is none (any more). */
+export function findPlan(plans: readonly Plan[], id: string): Plan | null {
+  return plans.find((plan) => plan.id === id) ?? null;
+}
+
 const MIB = 1024 ** 2;
 const GIB = 1024 ** 3;
 

@@ -1,15 +1,14 @@
 import type { FastifyInstance } from "fastify";
 import fp from "fastify-plugin";
-import type { Logger } from "../platform/logger.js";
 import { sentPath } from "./dialect.js";
 
 /**
  * One line per answered request. It names the path without its query, which may hold an API key, and who called.
  */
-export const accessLogPlugin = fp<{ logger: Logger }>(
-  async (app: FastifyInstance, { logger }: { logger: Logger }) => {
+export const accessLogPlugin = fp(
+  async (app: FastifyInstance) => {
     // A logger of its own: these fields hold nothing to be taken out, which every line would be looked through for.
-    const lines = logger.child({}, { redact: [] });
+    const lines = app.log.child({}, { redact: [] });
     app.addHook("onResponse", (request, reply, done) => {
       const entry = {
         reqId: request.id,

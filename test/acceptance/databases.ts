@@ -1,4 +1,3 @@
-import pg from "pg";
 import type { BuiltServer } from "./server.js";
 
 /** What is looked at of a database. */
@@ -43,16 +42,4 @@ export async function openDatabases({ url, clientId, clientSecret }: BuiltServer
       );
     },
   };
-}
-
-/** What a statement answers, in the database of a connection URL. */
-export async function query<R extends object>(connectionUrl: string, sql: string): Promise<R[]> {
-  const client = new pg.Client(connectionUrl);
-  client.on("error", () => {});
-  await client.connect();
-  try {
-    return (await client.query<R>(sql)).rows;
-  } finally {
-    await client.end();
-  }
 }

@@ -3,8 +3,9 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createPostgresEngine } from "../../src/engines/postgres/engine.js";
+import { query } from "../support/query.js";
 import { until } from "../support/until.js";
-import { type Database, openDatabases, query } from "./databases.js";
+import { type Database, openDatabases } from "./databases.js";
 import { type BuiltServer, build, freePort, ROOT, runToEnd, startBuiltServer } from "./server.js";
 
 const README = readFileSync(join(ROOT, "README.md"), "utf8");

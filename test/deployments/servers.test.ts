@@ -1,8 +1,8 @@
 import { FalkorDB } from "falkordb";
-import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createGraphEngine } from "../../src/engines/graph/engine.js";
 import { createPostgresEngine } from "../../src/engines/postgres/engine.js";
+import { query } from "../support/query.js";
 import { until } from "../support/until.js";
 import { type Database, type Databases, type Done, openDatabases } from "./installed.js";
 
@@ -30,17 +30,6 @@ describe.skipIf(!canRun("postgres"))("databases that real servers serve", { time
     await databases.offers("postgres");
     first = await databases.create("postgres", "first");
   }, 120_000);
-
-  async function query<R extends object>(url: string, sql: string): Promise<R[]> {
-    const client = new pg.Client(url);
-    client.on("error", () => {});
-    await client.connect();
-    try {
-      return (await client.query<R>(sql)).rows;
-    } finally {
-      await client.end();
-    }
-  }
 
   const count = (url: string) => query<{ n: number }>(url, "SELECT count(*)::int AS n FROM kept");
 

@@ -1,5 +1,5 @@
 import type { DeploymentsConfig } from "../../config/deployments.js";
-import type { Plan } from "../../config/plans.js";
+import { findPlan, type Plan } from "../../config/plans.js";
 import type { Region } from "../../config/regions.js";
 import { AppError, conflict, type FieldError, invalid } from "../../platform/errors.js";
 import type { Database } from "../../platform/sql.js";
@@ -56,7 +56,7 @@ export class DeploymentCatalog {
   }
 
   planOf(id: string): Plan | null {
-    return this.#config.plans.find((plan) => plan.id === id) ?? null;
+    return findPlan(this.#config.plans, id);
   }
 
   regionOf(name: string): Region | null {

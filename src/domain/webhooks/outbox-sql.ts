@@ -1,3 +1,5 @@
+import type { StoredEvent } from "./message.js";
+
 /** Nobody works at it, and it may be tried. */
 export const DUE = `d.status = 'pending' AND d.next_attempt_at <= clock_timestamp()
   AND (d.lease_expires_at IS NULL OR d.lease_expires_at < clock_timestamp())`;
@@ -45,18 +47,12 @@ const WINDOW = 200;
 /** Those that wait for another of their operation are looked at again when it is done; at the latest after this. */
 const TURN_MS = 1_000;
 
-export interface ClaimedRow {
-  readonly id: string;
+/** A delivery that was taken, its id, and its event. */
+export interface ClaimedRow extends StoredEvent {
   readonly attempt: number;
   readonly tries: number;
   readonly maxTries: number | null;
   readonly eventId: string;
-  readonly type: string;
-  readonly organizationId: string;
-  readonly projectId: string | null;
-  readonly operationId: string | null;
-  readonly data: unknown;
-  readonly occurredAt: Date;
 }
 
 /**

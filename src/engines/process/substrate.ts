@@ -90,19 +90,25 @@ function whatIsMissing(): string | null {
 
 /** The folder where places can be, made ready; null where the users of places could not get there. */
 function usableRoot(asked: string, uid: number | undefined): string | null {
-  const outside = join(uid === undefined ? MACHINE_FOLDER : machineFolder(), short(asked));
-  for (const root of [asked, outside]) {
-    // Where nothing else is open, nobody's folders are opened up for this.
-    makeFolder(root, uid === undefined ? 0o700 : 0o711);
-    const places = join(root, "places");
-    makeFolder(places, uid === undefined ? 0o700 : 0o711);
-    makeFolder(join(root, "control"), 0o700);
-    if (uid !== undefined) makeFolder(USERS_FOLDER, 0o700);
-    if (uid === undefined) return root;
-    const [command = "", ...args] = [...changingUser({ uid, gid: uid }), "test", "-x", places];
+  if (uid === undefined) {
+    makeRoot(asked, 0o700);
+    return asked;
+  }
+  const machine = machineFolder();
+  makeFolder(USERS_FOLDER, 0o700);
+  // Where nothing else is open, nobody's folders are opened up for this.
+  for (const root of [asked, join(machine, short(asked))]) {
+    makeRoot(root, 0o711);
+    const [command = "", ...args] = [...changingUser({ uid, gid: uid }), "test", "-x", join(root, "places")];
     if (spawnSync(command, args, { cwd: "/", stdio: "ignore" }).status === 0) return root;
   }
   return null;
+}
+
+function makeRoot(root: string, mode: number): void {
+  makeFolder(root, mode);
+  makeFolder(join(root, "places"), mode);
+  makeFolder(join(root, "control"), 0o700);
 }
 
 /** By proc_net_tcp(5): state 0A, on whichever address. */
