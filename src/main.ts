@@ -15,7 +15,7 @@ async function main(): Promise<void> {
     console.error(`gatehouse: unknown role "${role}"; one of ${ROLES.join(", ")}`);
     process.exit(EXIT.usage);
   }
-  if (role === "worker") growHeapSparingly();
+  growHeapSparingly();
   const config = loadConfig(process.env, process.cwd());
   if (role === "all") await runAll(config, process.env);
   else await runRole(config, role as "api" | "worker");

@@ -9,6 +9,7 @@ import { ALL_SCOPES } from "../../src/auth/scopes.js";
 import { loadConfig } from "../../src/config.js";
 import { Waiters } from "../../src/operations/waiters.js";
 import { MasterKey } from "../../src/platform/crypto.js";
+import { growHeapSparingly } from "../../src/platform/heap.js";
 import { newId, newSecret } from "../../src/platform/ids.js";
 import { createLogger } from "../../src/platform/logger.js";
 import { openRuntime } from "../../src/runtime.js";
@@ -21,6 +22,8 @@ const PUBLIC_URL = "https://bench.example";
 const SECRET = "a-secret-of-forty-three-characters-in-length";
 const CLIENTS = Number(process.env["BENCH_CLIENTS"] ?? "1");
 const UNREACHABLE = "10000000";
+
+growHeapSparingly();
 
 const config = loadConfig(
   {

@@ -1,6 +1,7 @@
 import { pino } from "pino";
 import { loadConfig } from "../../src/config.js";
 import { MasterKey } from "../../src/platform/crypto.js";
+import { growHeapSparingly } from "../../src/platform/heap.js";
 import { openRuntime, type Runtime } from "../../src/runtime.js";
 import { BENCH_CATALOG } from "./noop.js";
 
@@ -12,6 +13,7 @@ const UNREACHABLE = "10000000";
  * reads it), its limits (on, too high to be reached), and an operation more that does nothing.
  */
 export async function openBenchRuntime(): Promise<Runtime> {
+  growHeapSparingly();
   const { BENCH_DATABASE_URL: databaseUrl = "", BENCH_REDIS_URL, BENCH_MASTER_KEY = "" } = process.env;
   const config = loadConfig(
     {
