@@ -1,8 +1,9 @@
-import type { Database } from "../platform/sql.js";
+import { type Database, type Statement, toJsonb } from "../platform/sql.js";
 import { URGENT } from "./catalog.js";
 import { CLAIMED_COLUMNS } from "./columns.js";
 import type { ClaimedOperation } from "./operation.js";
 import { addSlots, limitOf } from "./slots.js";
+import { inOrder, type Locking, Together } from "./together.js";
 
 /**
  * Where an operation can be done: null is anywhere. One that is cancelled before anybody began has nothing to undo
@@ -14,47 +15,61 @@ export const WHERE_TO = "(CASE WHEN status = 'cancelling' AND attempt = 0 THEN N
 const WITHOUT_SLOT = `(priority < ${URGENT} OR status = 'cancelling')`;
 
 /**
- * A compare-and-set. The operation's row is locked first, so of two claims one waits, and finds it taken. One that
- * was claimed before keeps its slot. Of several free slots each claim takes another, those that are being taken left
- * out: none waits, and there are never more at work than slots. Without a slot only the mark that it was sent is
- * taken away.
+ * Compare-and-sets, in the order of the operations' ids. Each operation's row is locked first, so of two claims one
+ * waits, or leaves it out, and finds it taken. One that was claimed before keeps its slot. Of several free slots each
+ * claim takes another, those that are being taken left out: none waits, and there are never more at work than slots.
+ * Without a slot only the mark that it was sent is taken away.
  */
-const CLAIM = {
-  name: "operation_claim",
-  text: `WITH wanted AS (
-           SELECT id AS wanted_id, organization_id AS wanted_organization, ${WITHOUT_SLOT} AS needs_none
-           FROM operations
-           WHERE id = $1 AND status IN ('pending', 'running', 'cancelling')
-             AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
-             AND (${WHERE_TO} IS NULL OR region = ANY ($4::text[]))
-           FOR UPDATE),
+const CLAIM = (locking: Locking): string => `WITH asked AS (
+           SELECT DISTINCT ON (asked_id) * FROM jsonb_to_recordset($1::jsonb)
+             AS wish (nr int, asked_id uuid, worker text, lease_ms int, regions jsonb) ORDER BY asked_id, nr),
+         wanted AS (
+           SELECT asked.*, found.* FROM asked, LATERAL (
+             SELECT organization_id AS wanted_organization, attempt > 0 AS was_claimed, ${WITHOUT_SLOT} AS needs_none
+             FROM operations
+             WHERE id = asked_id AND status IN ('pending', 'running', 'cancelling')
+               AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
+               AND (${WHERE_TO} IS NULL OR regions ? region)
+             ${locking}) AS found),
          held AS (
-           SELECT slot FROM wanted JOIN operation_slots ON organization_id = wanted_organization AND operation_id = wanted_id
-           FOR UPDATE OF operation_slots),
+           SELECT asked_id AS held_id FROM wanted, LATERAL (
+             SELECT FROM operation_slots
+             WHERE was_claimed AND organization_id = wanted_organization AND operation_id = asked_id FOR UPDATE) AS slot),
+         needy AS (
+           SELECT asked_id AS needy_id, wanted_organization AS needy_organization,
+             row_number() OVER (PARTITION BY wanted_organization ORDER BY nr) AS needy_place
+           FROM wanted WHERE NOT needs_none AND asked_id NOT IN (SELECT held_id FROM held)),
          free AS (
-           SELECT organization_id AS free_organization, slot AS free_slot
-           FROM wanted JOIN operation_slots ON organization_id = wanted_organization
-           WHERE NOT needs_none AND operation_id IS NULL AND NOT EXISTS (SELECT FROM held)
-             AND slot <= ${limitOf("wanted_organization", "$5")}
-           ORDER BY slot LIMIT 1 FOR UPDATE OF operation_slots SKIP LOCKED),
+           SELECT *, row_number() OVER (PARTITION BY free_organization ORDER BY free_slot) AS free_place
+           FROM (SELECT needy_organization, count(*) AS many FROM needy GROUP BY 1) AS need, LATERAL (
+             SELECT organization_id AS free_organization, slot AS free_slot FROM operation_slots
+             WHERE organization_id = needy_organization AND operation_id IS NULL
+               AND slot <= ${limitOf("needy_organization", "$2")}
+             ORDER BY slot LIMIT many FOR UPDATE SKIP LOCKED) AS found),
          taken AS (
-           UPDATE operation_slots SET operation_id = $1 FROM free
-           WHERE organization_id = free_organization AND slot = free_slot RETURNING slot),
+           UPDATE operation_slots SET operation_id = needy_id
+           FROM free JOIN needy ON free_organization = needy.needy_organization AND free_place = needy_place
+           WHERE organization_id = free_organization AND slot = free_slot RETURNING needy_id AS taken_id),
          judged AS (
-           SELECT wanted_id, needs_none OR EXISTS (SELECT FROM held) OR EXISTS (SELECT FROM taken) AS admitted FROM wanted)
+           SELECT *, needs_none OR asked_id IN (SELECT held_id FROM held) OR asked_id IN (SELECT taken_id FROM taken) AS admitted
+           FROM wanted)
          UPDATE operations SET
            status = CASE WHEN admitted AND status = 'pending' THEN 'running'::operation_status ELSE status END,
            attempt = CASE WHEN admitted THEN attempt + 1 ELSE attempt END,
            revision = CASE WHEN admitted THEN revision + 1 ELSE revision END,
-           leased_by = CASE WHEN admitted THEN $2 END,
+           leased_by = CASE WHEN admitted THEN worker END,
            started_at = CASE WHEN admitted THEN coalesce(started_at, clock_timestamp()) ELSE started_at END,
-           lease_expires_at = CASE WHEN admitted THEN clock_timestamp() + $3 * interval '1 millisecond' END,
+           lease_expires_at = CASE WHEN admitted THEN clock_timestamp() + lease_ms * interval '1 millisecond' END,
            dispatched_at = CASE WHEN admitted THEN dispatched_at END
-         FROM judged WHERE id = wanted_id
-         RETURNING admitted, ${CLAIMED_COLUMNS}`,
+         FROM judged WHERE id = asked_id
+         RETURNING nr, admitted, ${CLAIMED_COLUMNS}`;
+
+const CLAIMS: Readonly<Record<Locking, Statement>> = {
+  "FOR UPDATE": { name: "operation_claim", text: CLAIM("FOR UPDATE") },
+  "FOR UPDATE SKIP LOCKED": { name: "operation_claim_all", text: CLAIM("FOR UPDATE SKIP LOCKED") },
 };
 
-type Judged = ClaimedOperation & { readonly admitted: boolean };
+type Judged = ClaimedOperation & { readonly nr: number; readonly admitted: boolean };
 
 /** A worker's wish to work at an operation. */
 export interface Claim {
@@ -65,20 +80,38 @@ export interface Claim {
   readonly regions: readonly string[];
 }
 
-/** Takes an operation that nobody works at; null where that cannot be, or its organization has no slot left. */
-export async function claim(
-  db: Database,
-  { id, workerId, leaseMs, regions }: Claim,
-  defaultLimit: number,
-): Promise<ClaimedOperation | null> {
-  const values = [id, workerId, leaseMs, regions, defaultLimit];
-  let [found] = await db.rows<Judged>(CLAIM, values);
-  if (found === undefined) return null;
-  // The first of its organization, or the first since that was given more slots.
-  if (!found.admitted && (await addSlots(db, found.organizationId, defaultLimit)) > 0) {
-    [found] = await db.rows<Judged>(CLAIM, values);
+/** Claims of one process, group committed. */
+export class Claims {
+  readonly #db: Database;
+  readonly #defaultLimit: number;
+  readonly #together = new Together<Claim, Judged>((claims, locking) => this.#judge(claims, locking));
+
+  constructor(db: Database, defaultLimit: number) {
+    this.#db = db;
+    this.#defaultLimit = defaultLimit;
   }
-  if (found === undefined || !found.admitted) return null;
-  const { admitted: _, ...operation } = found;
-  return operation;
+
+  /** Takes an operation that nobody works at; null where that cannot be, or its organization has no slot left. */
+  async claim(wish: Claim): Promise<ClaimedOperation | null> {
+    const judged = await this.#together.write(wish);
+    if (judged === undefined || !judged.admitted) return null;
+    const { nr: _nr, admitted: _admitted, ...operation } = judged;
+    return operation;
+  }
+
+  async #judge(claims: readonly Claim[], locking: Locking): Promise<(Judged | undefined)[]> {
+    const wishes = claims.map(({ id, workerId, leaseMs, regions }, nr) => ({
+      ...{ nr, asked_id: id, worker: workerId, lease_ms: leaseMs, regions },
+    }));
+    const judge = (some: readonly object[]): Promise<Judged[]> =>
+      this.#db.rows<Judged>(CLAIMS[locking], [toJsonb(some), this.#defaultLimit]);
+    const judged = await judge(wishes);
+    const refused = judged.filter(({ admitted }) => !admitted);
+    // The first of its organization, or the first since that was given more slots.
+    let added = 0;
+    for (const organizationId of new Set(refused.map((each) => each.organizationId)))
+      added += await addSlots(this.#db, organizationId, this.#defaultLimit);
+    if (added > 0) judged.push(...(await judge(refused.map(({ nr }) => wishes[nr] ?? {}))));
+    return inOrder(claims, judged);
+  }
 }

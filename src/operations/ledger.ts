@@ -2,7 +2,7 @@ import { conflict } from "../platform/errors.js";
 import { newId } from "../platform/ids.js";
 import { type Database, type Sql, toJsonb } from "../platform/sql.js";
 import { CATALOG, type OperationKind, type OperationType, SCHEDULED_HANDICAP } from "./catalog.js";
-import { claim } from "./claim.js";
+import { Claims } from "./claim.js";
 import { COLUMNS } from "./columns.js";
 import { type ListRequest, listing, type Visibility } from "./listing.js";
 import type { LedgerObserver } from "./observer.js";
@@ -16,7 +16,8 @@ import type {
   Progress,
 } from "./operation.js";
 import { OperationReader } from "./reading.js";
-import { DEFAULT_CONCURRENCY, HAND_OVER, MINE, RELEASED, RESEND, release } from "./slots.js";
+import { DEFAULT_CONCURRENCY, HAND_OVER, MINE, RESEND } from "./slots.js";
+import { AttemptWrites, type Finished } from "./writes.js";
 
 const INSERT = {
   name: "operation_insert",
@@ -39,32 +40,7 @@ const RENEW = {
          WHERE ${MINE} RETURNING cancel_requested_at IS NOT NULL AS "cancelRequested"`,
 };
 
-const PROGRESS = {
-  name: "operation_progress",
-  text: `UPDATE operations SET progress = $3, revision = revision + 1 WHERE ${MINE}`,
-};
-const STEPS = {
-  name: "operation_steps",
-  text: `UPDATE operations SET steps = $3, revision = revision + 1 WHERE ${MINE}`,
-};
 const STILL_MINE = { name: "operation_still_mine", text: `SELECT 1 FROM operations WHERE ${MINE} FOR SHARE` };
-
-/** Ends the attempt's operation. */
-const END = `UPDATE operations
-         SET status = $3::operation_status, result = $4, error = $5, finished_at = clock_timestamp(),
-             revision = revision + 1, lease_expires_at = NULL, leased_by = NULL, payload_secrets = NULL,
-             progress = CASE WHEN $3 = 'succeeded' THEN progress || '{"percent": 100, "message": "done"}' ELSE progress END
-         WHERE ${MINE}
-         RETURNING id AS ended_id, organization_id AS ended_organization, operation_type AS "operationType",
-           extract(epoch FROM finished_at - started_at)::float8 AS seconds`;
-
-const FINISH = { name: "operation_finish", text: END };
-/** Where nothing else is written with it: one statement ends it and frees what it held. */
-const FINISH_ALONE = {
-  name: "operation_finish_alone",
-  text: `WITH ended AS (${END}), ${RELEASED}
-         SELECT "operationType", seconds, coalesce((SELECT was_full FROM released), false) AS "wasFull" FROM ended`,
-};
 
 /** What is locked while an operation is active: `job:run` and the job's id, for instance. */
 export interface LockTarget {
@@ -99,11 +75,6 @@ export interface LedgerOptions {
   readonly concurrency?: number;
 }
 
-interface Finished {
-  readonly operationType: string;
-  readonly seconds: number;
-}
-
 /** Thrown where this attempt is no longer the operation's: stop, and change nothing more. */
 export class LeaseLostError extends Error {
   constructor() {
@@ -120,7 +91,8 @@ export class Ledger {
   readonly #db: Database;
   readonly #observer: LedgerObserver | undefined;
   readonly #catalog: Readonly<Record<OperationType, OperationKind>>;
-  readonly #concurrency: number;
+  readonly #claims: Claims;
+  readonly #writes: AttemptWrites;
   readonly #reader: OperationReader;
 
   constructor(
@@ -130,7 +102,8 @@ export class Ledger {
     this.#db = db;
     this.#observer = observer;
     this.#catalog = catalog;
-    this.#concurrency = concurrency;
+    this.#claims = new Claims(db, concurrency);
+    this.#writes = new AttemptWrites(db);
     this.#reader = new OperationReader(db);
   }
 
@@ -193,7 +166,7 @@ export class Ledger {
     leaseMs: number,
     regions: readonly string[] = [],
   ): Promise<ClaimedOperation | null> {
-    const operation = await claim(this.#db, { id, workerId, leaseMs, regions }, this.#concurrency);
+    const operation = await this.#claims.claim({ id, workerId, leaseMs, regions });
     if (operation !== null) this.#observer?.claimed(operation);
     return operation;
   }
@@ -214,11 +187,11 @@ export class Ledger {
   }
 
   async recordProgress(id: string, attempt: number, progress: Progress): Promise<void> {
-    if ((await this.#db.run(PROGRESS, [id, attempt, toJsonb(progress)])) === 0) throw new LeaseLostError();
+    if (!(await this.#writes.note({ id, attempt, progress }))) throw new LeaseLostError();
   }
 
   async recordSteps(id: string, attempt: number, steps: readonly OperationStep[]): Promise<void> {
-    if ((await this.#db.run(STEPS, [id, attempt, toJsonb(steps)])) === 0) throw new LeaseLostError();
+    if (!(await this.#writes.note({ id, attempt, steps }))) throw new LeaseLostError();
   }
 
   /**
@@ -243,27 +216,19 @@ export class Ledger {
     outcome: Outcome,
     settle?: (tx: Sql) => Promise<void>,
   ): Promise<boolean> {
-    const result = outcome.status === "succeeded" ? toJsonb(outcome.result ?? null) : null;
-    const error = outcome.status === "failed" ? toJsonb(outcome.error) : null;
-    const values = [id, attempt, outcome.status, result, error];
-    if (settle === undefined) {
-      const [finished] = await this.#db.rows<Finished & { wasFull: boolean }>(FINISH_ALONE, values);
+    const ref = { id, attempt };
+    const ended = (finished: Finished | undefined): Finished => {
       if (finished === undefined) throw new LeaseLostError();
-      this.#finished(finished, outcome);
-      return finished.wasFull;
-    }
-    return this.#db.transaction(async (tx) => {
-      const [finished] = await tx.rows<Finished>(FINISH, values);
-      if (finished === undefined) throw new LeaseLostError();
-      // Locks are freed last: who is accepted takes them last, after the rows that this may wait for.
-      await settle(tx);
-      tx.afterCommit(() => this.#finished(finished, outcome));
-      return release(tx, id);
-    });
-  }
-
-  #finished({ operationType, seconds }: Finished, { status }: Outcome): void {
-    this.#observer?.finished(operationType, status, seconds);
+      return finished;
+    };
+    const { operationType, seconds, wasFull } =
+      settle === undefined
+        ? ended(await this.#writes.finish(ref, outcome))
+        : await this.#db.transaction(async (tx) =>
+            ended(await this.#writes.finishWith(tx, ref, outcome, settle)),
+          );
+    this.#observer?.finished(operationType, outcome.status, seconds);
+    return wasFull;
   }
 
   /** Gives an operation back, to be claimed by any worker `pauseMs` from now; changes nothing where it was taken over. */

@@ -4,7 +4,9 @@ import type { Sql } from "../platform/sql.js";
 export const DEFAULT_CONCURRENCY = 50;
 
 /** The attempt's own row, as long as it was not given back, no other attempt has taken over and it has not ended. */
-export const MINE = `id = $1 AND attempt = $2 AND status IN ('running', 'cancelling') AND leased_by <> ''`;
+export const mineOf = (id: string, attempt: string): string =>
+  `id = ${id} AND attempt = ${attempt} AND status IN ('running', 'cancelling') AND leased_by <> ''`;
+export const MINE = mineOf("$1", "$2");
 
 /** How many slots an organization has; `$limit` is what those have of whom nothing was said. */
 export function limitOf(organizationId: string, defaultLimit: string): string {
@@ -24,17 +26,21 @@ export function addSlots(sql: Sql, organizationId: string, defaultLimit: number)
 }
 
 /**
- * Parts of a statement, behind one that says which operation has `ended`: frees what it held, and says whether its
- * organization had no slot left: then another of its operations may begin now. Sees what was before, its own slot
- * taken.
+ * Parts of a statement, behind one that says which operations have `ended`: frees what they held, and says of each
+ * whether its organization had no slot left: then another of its operations may begin now. Sees what was before, the
+ * slots taken.
  */
 export const RELEASED = `unlocked AS (DELETE FROM operation_locks USING ended WHERE operation_id = ended_id),
+         occupied AS (
+           SELECT ended_id AS freed_id, ended_organization AS freed_organization, slot AS freed_slot FROM ended, LATERAL (
+             SELECT slot FROM operation_slots WHERE organization_id = ended_organization AND operation_id = ended_id
+             FOR UPDATE) AS its),
          freed AS (
-           UPDATE operation_slots SET operation_id = NULL FROM ended
-           WHERE organization_id = ended_organization AND operation_id = ended_id RETURNING organization_id AS freed_id),
+           UPDATE operation_slots SET operation_id = NULL FROM occupied
+           WHERE organization_id = freed_organization AND slot = freed_slot RETURNING freed_id, freed_organization),
          released AS (
-           SELECT NOT EXISTS (
-             SELECT FROM operation_slots WHERE organization_id = freed_id AND operation_id IS NULL) AS was_full
+           SELECT freed_id, NOT EXISTS (
+             SELECT FROM operation_slots WHERE organization_id = freed_organization AND operation_id IS NULL) AS was_full
            FROM freed)`;
 
 const RELEASE = {

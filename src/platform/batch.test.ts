@@ -39,3 +39,32 @@ test("very many are asked in several parts", async () => {
   expect(await Promise.all(numbers.map((number) => batch.ask(number)))).toEqual(numbers);
   expect(sizes).toEqual([500, 500, 100]);
 });
+
+test("one query at a time: what is asked while one is under way goes together in the next", async () => {
+  const asked: (readonly number[])[] = [];
+  const open: (() => void)[] = [];
+  const batch = new Batch(
+    async (numbers: readonly number[]) => {
+      asked.push(numbers);
+      await new Promise<void>((resolve) => open.push(resolve));
+      if (numbers.includes(2)) throw new Error("away");
+      return numbers;
+    },
+    { oneAtATime: true },
+  );
+  const first = batch.ask(1);
+  await nextTurn();
+  const next = Promise.allSettled([batch.ask(2), batch.ask(3)]);
+  await nextTurn();
+  expect(asked).toEqual([[1]]);
+  open.shift()?.();
+  expect(await first).toBe(1);
+  await nextTurn();
+  const last = batch.ask(4);
+  open.shift()?.();
+  expect((await next).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  await nextTurn();
+  open.shift()?.();
+  expect(await last).toBe(4);
+  expect(asked).toEqual([[1], [2, 3], [4]]);
+});

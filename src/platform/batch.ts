@@ -7,31 +7,45 @@ interface Asked<Question, Answer> {
   readonly reject: (error: unknown) => void;
 }
 
+export interface BatchOptions {
+  /** One query at a time: what is asked while one is under way goes together in the next. */
+  readonly oneAtATime?: boolean;
+}
+
 /**
  * Asks together what is asked in one turn of the event loop: one query for all where many ask, and no wait for who
  * asks alone. Nothing is kept: every answer was found after its question was put.
  */
 export class Batch<Question, Answer> {
   readonly #find: (questions: readonly Question[]) => Promise<readonly Answer[]>;
+  readonly #oneAtATime: boolean;
   #asked: Asked<Question, Answer>[] = [];
+  #waiting = false;
 
   /** @param find the answers, in the order of the questions; what it rejects with, all of them are rejected with */
-  constructor(find: (questions: readonly Question[]) => Promise<readonly Answer[]>) {
+  constructor(
+    find: (questions: readonly Question[]) => Promise<readonly Answer[]>,
+    { oneAtATime = false }: BatchOptions = {},
+  ) {
     this.#find = find;
+    this.#oneAtATime = oneAtATime;
   }
 
   ask(question: Question): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      if (this.#asked.length === 0) setImmediate(() => this.#flush());
       this.#asked.push({ question, resolve, reject });
+      if (this.#waiting) return;
+      this.#waiting = true;
+      setImmediate(() => void this.#flush());
     });
   }
 
-  #flush(): void {
-    const asked = this.#asked;
-    this.#asked = [];
-    for (let first = 0; first < asked.length; first += MOST)
-      void this.#answer(asked.slice(first, first + MOST));
+  async #flush(): Promise<void> {
+    while (this.#asked.length > 0) {
+      const answered = this.#answer(this.#asked.splice(0, MOST));
+      if (this.#oneAtATime) await answered;
+    }
+    this.#waiting = false;
   }
 
   async #answer(asked: readonly Asked<Question, Answer>[]): Promise<void> {

@@ -206,7 +206,7 @@ describe("an attempt that was taken over", () => {
     let claiming: Promise<unknown> = Promise.resolve();
     await bench.ledger.fenced(id, 1, async () => {
       claiming = bench.ledger.claim(id, "second", LEASE_MS).then(() => order.push("claimed"));
-      await until("the claim waits", () => bench.isWaited("WITH wanted AS"));
+      await until("the claim waits", () => bench.isWaited("wanted AS ("));
       order.push("written");
     });
     await claiming;

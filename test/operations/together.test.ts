@@ -1,0 +1,126 @@
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { LeaseLostError, Ledger } from "../../src/operations/ledger.js";
+import type { Operation } from "../../src/operations/operation.js";
+import { newId } from "../../src/platform/ids.js";
+import { until } from "../support/until.js";
+import { LEASE_MS, type LedgerBench, openLedger } from "./support.js";
+
+let bench: LedgerBench;
+beforeAll(async () => {
+  bench = await openLedger();
+});
+afterAll(() => bench.close());
+
+const SUCCESS = { status: "succeeded", result: { rows: 3 } } as const;
+
+function accept(count: number, organizationId = newId()): Promise<Operation[]> {
+  return Promise.all(Array.from({ length: count }, () => bench.accept({ organizationId })));
+}
+
+const claimAll = (operations: readonly Operation[], ledger = bench.ledger) =>
+  Promise.all(operations.map(({ id }) => ledger.claim(id, "worker", LEASE_MS)));
+
+/** How many statements the ledger sends for some work. */
+async function statementsOf<T>(work: () => Promise<T>): Promise<[result: T, statements: number]> {
+  const rows = vi.spyOn(bench.db, "rows");
+  try {
+    return [await work(), rows.mock.calls.length];
+  } finally {
+    rows.mockRestore();
+  }
+}
+
+describe("what a process writes at once", () => {
+  test("goes in one statement for all claims, for all notes and for all ends", async () => {
+    const operations = await accept(10);
+    // Their organization's slots are there.
+    await claimAll(await accept(1, operations[0]?.organizationId));
+    const [claimed, claims] = await statementsOf(() => claimAll(operations));
+    expect(claimed.map((each) => each?.id)).toEqual(operations.map(({ id }) => id));
+    expect(claims).toBe(1);
+    const progress = (id: string) => ({ percent: 1, message: id });
+    const [, notes] = await statementsOf(() =>
+      Promise.all(operations.map(({ id }) => bench.ledger.recordProgress(id, 1, progress(id)))),
+    );
+    expect(notes).toBe(1);
+    for (const { id } of operations) expect((await bench.row(id)).progress).toEqual(progress(id));
+    const [, ends] = await statementsOf(() =>
+      Promise.all(operations.map(({ id }) => bench.ledger.finish(id, 1, { ...SUCCESS, result: id }))),
+    );
+    expect(ends).toBe(1);
+    for (const { id } of operations)
+      expect(await bench.row(id)).toMatchObject({ status: "succeeded", result: id });
+  });
+
+  test("gets no more slots than each organization has, and each its own", async () => {
+    const ledger = new Ledger(bench.db, { concurrency: 3 });
+    const mine = await accept(5);
+    const yours = await accept(2);
+    const claimed = await claimAll([...mine, ...yours], ledger);
+    expect(claimed.map((each) => each !== null)).toEqual([true, true, true, false, false, true, true]);
+    const slots = await bench.database.query<{ operation_id: string }>(
+      "SELECT operation_id FROM operation_slots WHERE organization_id = $1 ORDER BY slot",
+      [mine[0]?.organizationId],
+    );
+    expect(slots.map((slot) => slot.operation_id)).toEqual(mine.slice(0, 3).map(({ id }) => id));
+    for (const { id } of mine.slice(3)) expect(await bench.row(id)).toMatchObject({ status: "pending" });
+    // A slot that an end frees is there for the next.
+    expect(await ledger.finish(mine[0]?.id ?? "", 1, SUCCESS)).toBe(true);
+    expect(await claimAll(mine.slice(3), ledger)).toMatchObject([{ id: mine[3]?.id }, null]);
+  });
+
+  test("is taken once where it is the same operation", async () => {
+    const [operation] = await accept(1);
+    const claimed = await Promise.all(
+      Array.from({ length: 5 }, () => bench.ledger.claim(operation?.id ?? "", "worker", LEASE_MS)),
+    );
+    expect(claimed.filter((each) => each !== null)).toHaveLength(1);
+    const ends = await Promise.allSettled(
+      Array.from({ length: 5 }, () => bench.ledger.finish(operation?.id ?? "", 1, SUCCESS)),
+    );
+    expect(ends.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  });
+
+  test("is refused where another attempt has taken over, there alone", async () => {
+    const operations = await accept(3);
+    const [before, late, behind] = operations.map(({ id }) => id);
+    await claimAll(operations);
+    await bench.expireLease(late ?? "");
+    expect(await bench.ledger.claim(late ?? "", "successor", LEASE_MS)).toMatchObject({ attempt: 2 });
+    const ends = [before, late, behind].map((id) => bench.ledger.finish(id ?? "", 1, SUCCESS));
+    const [first, second, third] = await Promise.allSettled(ends);
+    expect([first?.status, third?.status]).toEqual(["fulfilled", "fulfilled"]);
+    expect(second).toMatchObject({ reason: expect.any(LeaseLostError) });
+    expect(await bench.row(late ?? "")).toMatchObject({ status: "running", attempt: 2, result: null });
+  });
+
+  test("waits for no row but its own that somebody else holds", async () => {
+    const operations = await accept(3);
+    const [before, held, behind] = operations.map(({ id }) => id);
+    await claimAll(operations);
+    await bench.db.transaction(async (tx) => {
+      await tx.rows("SELECT 1 FROM operations WHERE id = $1 FOR UPDATE", [held]);
+      let ended = false;
+      const end = bench.ledger.finish(held ?? "", 1, SUCCESS).then(() => {
+        ended = true;
+      });
+      await Promise.all([before, behind].map((id) => bench.ledger.finish(id ?? "", 1, SUCCESS)));
+      await until("the end waits for the row", () => bench.isWaited("ended AS ("));
+      expect(ended).toBe(false);
+      tx.afterCommit(() => void end);
+    });
+    await until("it has ended", async () => (await bench.row(held ?? "")).status === "succeeded");
+  });
+
+  test("is not spoiled by what the database refuses of it", async () => {
+    const operations = await accept(2);
+    await claimAll(await accept(1, operations[0]?.organizationId));
+    const ids = [operations[0]?.id ?? "", "no uuid", operations[1]?.id ?? ""];
+    const [first, second, third] = await Promise.allSettled(
+      ids.map((id) => bench.ledger.claim(id, "worker", LEASE_MS)),
+    );
+    expect(first).toMatchObject({ value: { id: ids[0], attempt: 1 } });
+    expect(second).toMatchObject({ reason: { code: "22P02" } });
+    expect(third).toMatchObject({ value: { id: ids[2], attempt: 1 } });
+  });
+});
