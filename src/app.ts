@@ -26,6 +26,7 @@ import { projectDialect } from "./http/project-api/dialect.js";
 import { peopleApi } from "./http/project-api/people.js";
 import { projectApi } from "./http/project-api/routes.js";
 import { type RatePolicy, RequestLimit } from "./http/rate-limit.js";
+import { requestLoggerPlugin } from "./http/request-logger.js";
 import { Problem } from "./http/schemas/common.js";
 import { sharedSerializers } from "./http/serialization.js";
 import type { Services } from "./http/services.js";
@@ -85,6 +86,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     routerOptions: { maxParamLength: 500, ignoreTrailingSlash: true },
   });
   app.addSchema(Problem);
+  await app.register(requestLoggerPlugin);
   await app.register(drainPlugin);
   await app.register(tracingPlugin, { tracer: deps.tracer });
   await app.register(errorsPlugin, { dialects: DIALECTS });
@@ -106,13 +108,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       "Traceparent",
       "X-CSRF-Token",
     ],
-    exposedHeaders: [
-      "Location",
-      "Operation-Location",
-      "Retry-After",
-      "Preference-Applied",
-      "Idempotent-Replayed",
-    ],
+    // As text: a list is put together anew for each request.
+    exposedHeaders: "Location, Operation-Location, Retry-After, Preference-Applied, Idempotent-Replayed",
     credentials: true,
     // OPTIONS of who is no browser is no fault.
     strictPreflight: false,

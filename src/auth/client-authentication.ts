@@ -29,6 +29,8 @@ export interface ClientAuthenticationDeps {
   readonly clock: Clock;
 }
 
+type Client = InstanceType<Provider["Client"]>;
+
 /** The part of the provider's configuration that says how clients authenticate. */
 export function clientAuthentication({ clock }: ClientAuthenticationDeps) {
   return {
@@ -52,13 +54,18 @@ export function authenticateClients(provider: Provider, deps: ClientAuthenticati
     return authenticate(deps, this.clientId, presented);
   };
   // The provider knows one method per client; here a client that has both secrets and keys may use either.
-  Object.defineProperty(provider.Client.prototype, "clientAuthMethod", { configurable: true, get: methodOf });
+  Object.defineProperty(provider.Client.prototype, "clientAuthMethod", {
+    configurable: true,
+    get(this: Client): (typeof CLIENT_AUTH_METHODS)[number] {
+      return this.jwks === undefined ? "client_secret_basic" : methodOf();
+    },
+  });
   // The provider's own looks first and saves then: of two requests at once both would be good.
   provider.ReplayDetection.unique = (issuer, jti, exp) =>
     deps.usedProofs.use("client-assertion", issuer, jti, exp * 1_000);
 }
 
-/** By what the present request comes with; there is none while a client is made of its metadata. */
+/** Of a client that has keys, by what the present request comes with; there is none while a client is made of its metadata. */
 function methodOf(): (typeof CLIENT_AUTH_METHODS)[number] {
   const assertion = Provider.ctx?.oidc.params?.["client_assertion"];
   return assertion === undefined ? "client_secret_basic" : "private_key_jwt";

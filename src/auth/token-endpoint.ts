@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage } from "node:http";
 import { TOKEN_GRANT_TYPES } from "./grant-types.js";
 import type { SigningKeys } from "./keys.js";
 import { OAuthError } from "./oauth-error.js";
@@ -6,10 +6,17 @@ import { DeprecationLog } from "./password-grant.js";
 import { createProvider, type ProviderDeps } from "./provider.js";
 import { DEFAULT_IDENTIFIER } from "./resource-servers.js";
 import type { TokenParameters } from "./token-parameters.js";
-import { ERRAND, type Errand, TokenRequest, type TokenRequestContext } from "./token-request.js";
+import {
+  ERRAND,
+  type Errand,
+  publicOrigin,
+  TokenRequest,
+  type TokenRequestContext,
+} from "./token-request.js";
+import { type TokenAnswer, TokenResponse } from "./token-response.js";
 
-/** Answers a request on the raw response, and never throws. */
-export type Answer = (response: ServerResponse) => void;
+/** Finds out what a request is answered and tells it, once; never throws. */
+export type Answer = (answered: (answer: TokenAnswer) => void) => void;
 
 /** Answers requests of clients whose body was read. */
 export interface TokenEndpoint {
@@ -26,35 +33,37 @@ export interface TokenEndpointDeps extends Omit<ProviderDeps, "deprecation"> {
   readonly keys: SigningKeys;
 }
 
-type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+type Handler = (request: TokenRequest, response: TokenResponse) => void;
 
 /** The token endpoint (RFC 6749 section 3.2) over a provider that is made anew when another key signs. */
 export function createTokenEndpoint(deps: TokenEndpointDeps): TokenEndpoint {
-  const publicUrl = new URL(deps.publicUrl);
+  const origin = publicOrigin(deps.publicUrl);
   const providerDeps = { ...deps, deprecation: new DeprecationLog(deps.logger) };
   let current: { readonly kid: string; readonly handle: Handler } | null = null;
   const handler = (): Handler => {
     const key = deps.keys.active;
     if (current?.kid !== key.kid) {
-      current = { kid: key.kid, handle: createProvider(providerDeps, key).callback() };
+      const handle = createProvider(providerDeps, key).callback();
+      // Both are as much of the real ones as is looked at.
+      current = { kid: key.kid, handle: handle as unknown as Handler };
     }
     return current.handle;
   };
   const answer = (request: TokenRequest): Answer => {
     const handle = handler();
-    return (response) => handle(request, response);
+    return (answered) => handle(request, new TokenResponse(answered));
   };
   return {
     accept(parameters, request, context = {}) {
       checkGrant(parameters);
       checkClient(parameters, request);
-      return answer(new TokenRequest(request, publicUrl, parameters, askedFor(parameters), context));
+      return answer(new TokenRequest(request, origin, parameters, askedFor(parameters), context));
     },
     authenticate({ client_id, client_secret, client_assertion, client_assertion_type }, request, errand) {
       const client = { client_id, client_secret, client_assertion, client_assertion_type };
       const parameters = { ...present(client), grant_type: ERRAND };
       checkClient(parameters, request);
-      return answer(new TokenRequest(request, publicUrl, parameters, null, { errand }));
+      return answer(new TokenRequest(request, origin, parameters, null, { errand }));
     },
   };
 }

@@ -1,4 +1,4 @@
-import { IncomingMessage } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { ClientRecord } from "./clients.js";
 import type { Identity } from "./principal.js";
 import type { ResourceServer } from "./resource-servers.js";
@@ -45,11 +45,20 @@ export interface TokenRequestContext {
 }
 
 /**
- * The request that the provider sees. It is made anew of what was understood of the real one: canonical path,
- * the host of the public URL and a form body, so that neither an alias, nor a `Host` or `X-Forwarded-*` header,
- * nor a JSON body reaches the provider, and its own reading of the body serves (RFC 6749 section 4.4.2).
+ * The request that the provider sees: as much of one as it and Koa look at. It is made anew of what was understood of
+ * the real one: canonical path, the host of the public URL and a form body, so that neither an alias, nor a `Host` or
+ * `X-Forwarded-*` header, nor a JSON body reaches the provider, and its own reading of the body serves (RFC 6749
+ * section 4.4.2).
  */
-export class TokenRequest extends IncomingMessage {
+export class TokenRequest {
+  readonly method = "POST";
+  readonly url = TOKEN_PATH;
+  readonly httpVersionMajor = 1;
+  readonly headers: IncomingHttpHeaders;
+  readonly socket: IncomingMessage["socket"];
+  /** The body can be read, as bytes. */
+  readonly readable = true;
+  readonly readableEncoding = null;
   readonly context: TokenRequestContext;
   /** What the token is issued by, once that is decided. */
   issue: Issue | null = null;
@@ -61,22 +70,20 @@ export class TokenRequest extends IncomingMessage {
 
   constructor(
     real: IncomingMessage,
-    publicUrl: URL,
+    origin: PublicOrigin,
     parameters: TokenParameters,
     resource: string | null,
     context: TokenRequestContext,
   ) {
-    super(real.socket);
-    this.context = context;
-    this.baseUrl = publicUrl.pathname.replace(/\/$/, "");
     const { authorization, dpop } = real.headers;
+    this.socket = real.socket;
+    this.context = context;
+    this.baseUrl = origin.basePath;
     this.proof = dpop?.toString();
     this.#body = Buffer.from(encode(parameters, resource));
-    this.method = "POST";
-    this.url = TOKEN_PATH;
     this.headers = {
-      host: publicUrl.host,
-      "x-forwarded-proto": publicUrl.protocol.slice(0, -1),
+      host: origin.host,
+      "x-forwarded-proto": origin.scheme,
       "content-type": "application/x-www-form-urlencoded",
       "content-length": String(this.#body.length),
     };
@@ -84,9 +91,22 @@ export class TokenRequest extends IncomingMessage {
   }
 
   /** The body is here already: no stream needs to be set in motion for it. */
-  override async *iterator(): AsyncIterableIterator<Buffer> {
-    yield this.#body;
+  iterator(): Iterable<Buffer> {
+    return [this.#body];
   }
+}
+
+/** What of the public URL requests are made with. */
+export interface PublicOrigin {
+  readonly host: string;
+  readonly scheme: string;
+  /** The path without a slash at its end. */
+  readonly basePath: string;
+}
+
+export function publicOrigin(publicUrl: string): PublicOrigin {
+  const { host, protocol, pathname } = new URL(publicUrl);
+  return { host, scheme: protocol.slice(0, -1), basePath: pathname.replace(/\/$/, "") };
 }
 
 /** `resource` in the place of both of its names. */

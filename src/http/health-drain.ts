@@ -65,7 +65,7 @@ export const drainPlugin = fp(
     app.decorate("drain", drain);
     app.addHook("onRequest", (_request, reply, done) => {
       // Also where the client goes away before it is answered.
-      reply.raw.once("close", drain.enter());
+      reply.raw.on("close", drain.enter());
       if (drain.draining) reply.header("connection", "close");
       done();
     });

@@ -1,13 +1,17 @@
+import type { OutgoingHttpHeaders } from "node:http";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { OAuthError } from "../auth/oauth-error.js";
 import type { Answer } from "../auth/token-endpoint.js";
 import { type Endpoint, parseForm, parseJson, type TokenParameters } from "../auth/token-parameters.js";
+import type { TokenAnswer } from "../auth/token-response.js";
 import { AppError, databaseAway } from "../platform/errors.js";
 import { isDatabaseAway } from "../platform/sql.js";
 import { FORM, JSON_TYPE, type OAuthFailure } from "./oauth-schemas.js";
 
 /** Far more than any of these requests needs. */
 const BODY_LIMIT = 32 * 1024;
+
+const CHALLENGE = 'Basic realm="gatehouse", charset="UTF-8"';
 
 /** Failures of the domain that RFC 6749 has no status for. */
 const STATUS: Readonly<Record<string, number>> = { rate_limited: 429, unavailable: 503 };
@@ -73,12 +77,8 @@ export function addOAuthRoute(scope: FastifyInstance, { path, schema, advice, ac
     (request, reply) => {
       const answer = accept(request);
       forbidStoring(reply);
-      // The provider writes to the raw response; what plugins have set (CORS) must be there before.
-      for (const [name, value] of Object.entries(reply.getHeaders())) {
-        if (value !== undefined) reply.raw.setHeader(name, value);
-      }
       reply.hijack();
-      answer(reply.raw);
+      answer((found) => write(reply, found));
     },
   );
   /** Before any body is read: what it says makes no difference. */
@@ -94,6 +94,16 @@ export function addOAuthRoute(scope: FastifyInstance, { path, schema, advice, ac
     onRequest: [forgetQuery, refuseMethod],
     handler: refuseMethod,
   });
+}
+
+/** Past the framework's own way of sending, whose hooks have nothing to do with these answers. */
+function write(reply: FastifyReply, { status, headers, body }: TokenAnswer): void {
+  const { raw } = reply;
+  const all: OutgoingHttpHeaders = { ...(reply.getHeaders() as OutgoingHttpHeaders), ...headers };
+  // RFC 6749 section 5.2: with 401 goes the scheme that would do.
+  if (status === 401) all["www-authenticate"] ??= CHALLENGE;
+  raw.writeHead(status, all);
+  raw.end(body);
 }
 
 /** Credentials do not belong into a URL (RFC 6749 section 2.3.1); those of who sends them there stay out of logs. */
@@ -121,7 +131,7 @@ function sendFailure(
   forbidStoring(reply);
   const error = isDatabaseAway(thrown) ? databaseAway(thrown) : thrown;
   if (error instanceof OAuthError) {
-    if (error.status === 401) reply.header("www-authenticate", 'Basic realm="gatehouse", charset="UTF-8"');
+    if (error.status === 401) reply.header("www-authenticate", CHALLENGE);
     return reply.code(error.status).send(describe(error.code, error.message));
   }
   if (error instanceof AppError) {

@@ -76,10 +76,12 @@ function addTokenRoute(scope: FastifyInstance, path: string, options: OAuthOptio
 function traced({ span }: FastifyRequest, answer: Answer): Answer {
   // Undefined: nothing is traced here at all.
   if (span == null) return answer;
-  return (response) => {
+  return (answered) => {
     const issuing = span.child("token issue", "internal");
-    response.once("close", () => issuing.end());
-    answer(response);
+    answer((found) => {
+      issuing.end();
+      answered(found);
+    });
   };
 }
 

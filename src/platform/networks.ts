@@ -4,6 +4,7 @@ import { isIPv6 } from "node:net";
 export function networkOf(address: string | null | undefined): string {
   // A request whose connection is cut before it is looked at has none, whatever Fastify's types say.
   if (address === null || address === undefined) return "unknown";
+  if (!address.includes(":")) return address;
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (mapped !== undefined) return mapped;
   const text = address.split("%", 1)[0] ?? address;
