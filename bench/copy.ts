@@ -1,10 +1,11 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import { from as copyFrom, to as copyTo } from "pg-copy-streams";
 import { type BuiltServer, build, startBuiltServer } from "../test/acceptance/server.js";
+import { peakMemoryMib, workerOf } from "./support/processes.js";
 import { type BenchResult, compare, print } from "./support/report.js";
 
 const OPTIONS = { rounds: 5, rows: 1_000_000 };
@@ -204,30 +205,6 @@ async function query<R extends object>(url: string, text: string, values: unknow
 async function expectRows(url: string, table: string, rows: number): Promise<void> {
   const [found] = await query<{ count: string }>(url, `SELECT count(*) FROM ${table}`);
   if (Number(found?.count) !== rows) throw new Error(`${table} has ${found?.count} rows, not ${rows}`);
-}
-
-/** The launcher's child in the role worker (Linux: by /proc). */
-function workerOf(launcher: number): number {
-  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  const found = pids.find((pid) => {
-    const parent = /^PPid:\s+(\d+)/m.exec(fileOfProcess(pid, "status"))?.[1];
-    return Number(parent) === launcher && fileOfProcess(pid, "cmdline").split("\0").includes("worker");
-  });
-  if (found === undefined) throw new Error("the worker process was not found");
-  return Number(found);
-}
-
-function peakMemoryMib(pid: number): number {
-  return Number(/^VmHWM:\s+(\d+) kB/m.exec(fileOfProcess(String(pid), "status"))?.[1]) / 1_024;
-}
-
-/** Empty for a process that has just ended. */
-function fileOfProcess(pid: string, name: string): string {
-  try {
-    return readFileSync(join("/proc", pid, name), "utf8");
-  } catch {
-    return "";
-  }
 }
 
 if (process.argv[1] === import.meta.filename) print(await run());

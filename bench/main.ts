@@ -19,6 +19,10 @@ const BENCHES: Readonly<Record<string, { load: () => Promise<Bench>; quick: obje
   polling: { load: () => import("./polling.js"), quick: { rounds: 1, seconds: 1 } },
   waiting: { load: () => import("./waiting.js"), quick: { rounds: 1, many: 200, few: 20 } },
   million: { load: () => import("./million.js"), quick: { rounds: 1, seconds: 1, many: 20_000, few: 1_000 } },
+  deployments: {
+    load: () => import("./deployments.js"),
+    quick: { rounds: 1, mib: 16, databases: 4, requests: 10, quietSeconds: 2 },
+  },
   copy: { load: () => import("./copy.js"), quick: { rounds: 1, rows: 20_000 } },
 };
 

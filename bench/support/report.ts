@@ -19,6 +19,8 @@ export interface BenchResult {
   readonly ratio: number;
   /** What the ratio has to reach; where less is better, what it must not pass. */
   readonly target: number;
+  /** Of ours, in the result's unit, that is granted besides: taken off before the ratio is made. Default: nothing. */
+  readonly allowance?: number;
   /** Default: more is better. */
   readonly better?: "more" | "less";
   readonly passed: boolean;
@@ -34,14 +36,29 @@ export function median(values: readonly number[]): number {
 
 /** Puts the rounds of two sides together. */
 export function compare(
-  given: Pick<BenchResult, "name" | "unit" | "sides" | "target" | "better"> & {
+  given: Pick<BenchResult, "name" | "unit" | "sides" | "target" | "better" | "allowance"> & {
     readonly notes?: readonly string[];
   },
 ): BenchResult {
   const [ours, other] = given.sides;
-  const ratio = median(ours.samples.map((sample, round) => sample / (other.samples[round] ?? Number.NaN)));
+  const { allowance = 0 } = given;
+  const ratio = median(
+    ours.samples.map((sample, round) => (sample - allowance) / (other.samples[round] ?? Number.NaN)),
+  );
   const passed = given.better === "less" ? ratio <= given.target : ratio >= given.target;
   return { ...given, ratio, passed, notes: given.notes ?? [] };
+}
+
+/** What has no other side but a limit that it must not pass. */
+export function within(
+  name: string,
+  unit: string,
+  ours: BenchSide,
+  limit: number,
+  notes: readonly string[] = [],
+): BenchResult {
+  const most = { name: "the limit", samples: ours.samples.map(() => limit) };
+  return compare({ name, unit, sides: [ours, most], target: 1, better: "less", notes });
 }
 
 /** A result as a table for people. */
@@ -63,7 +80,8 @@ export function table(result: BenchResult): string {
       .trimEnd(),
   );
   const limit = result.better === "less" ? "at most" : "at least";
-  const verdict = `ratio ${result.ratio.toFixed(3)} (${limit} ${result.target}): ${result.passed ? "met" : "MISSED"}`;
+  const granted = result.allowance === undefined ? "" : ` and ${result.allowance} ${result.unit}`;
+  const verdict = `ratio ${result.ratio.toFixed(3)} (${limit} ${result.target}${granted}): ${result.passed ? "met" : "MISSED"}`;
   return [`# ${result.name}`, ...body, verdict, ...result.notes.map((note) => `- ${note}`), ""].join("\n");
 }
 

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 
-/** Looks every 20 ms, and more seldom later, until `done` says so. Rejects when aborted. */
+/** Looks every 10 ms, and more seldom later, until `done` says so. Rejects when aborted. */
 export async function polling(signal: AbortSignal, done: () => Promise<boolean>): Promise<void> {
-  for (let pause = 20; !(await done()); pause = Math.min(500, pause * 1.3)) {
+  for (let pause = 10; !(await done()); pause = Math.min(100, pause * 1.3)) {
     await delay(pause, undefined, { signal });
   }
 }

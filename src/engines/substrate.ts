@@ -62,13 +62,11 @@ export type PlaceStatus =
       /** Tells this life of the server from every other one. */
       readonly life: string;
       readonly startedAt: Date;
-      /** Of all its processes together, bytes; null where that cannot be known. */
-      readonly memoryBytes: number | null;
     };
 
 /** Whether a server's processes take more memory together than one of them may have. */
-export function isTooLarge(status: PlaceStatus, limits: PlaceLimits): boolean {
-  return status.state === "running" && (status.memoryBytes ?? 0) > memoryFuse(limits);
+export async function isTooLarge(place: Pick<PlaceView, "memory" | "limits">): Promise<boolean> {
+  return ((await place.memory()) ?? 0) > memoryFuse(place.limits);
 }
 
 /** What can be seen of a place, without a fence. */
@@ -82,8 +80,13 @@ export interface PlaceView {
   readonly limits: PlaceLimits;
   /** A folder, short enough for names of Unix sockets and closed to everybody else, that Gatehouse and the server share. */
   readonly socketFolder: string;
-  /** Cheap: no process is started. Also keeps the log within its bound. */
+  /** Cheap: no process is started, and a few small files are read at most. */
   status(): Promise<PlaceStatus>;
+  /**
+   * Of all processes of the server together, bytes; null where none runs, or that cannot be known. No process is
+   * started. Also keeps the log within its bound.
+   */
+  memory(): Promise<number | null>;
   /** The end of the server's log, at most `bytes` of it, whole lines. */
   logs(bytes: number): Promise<string>;
   /** What the volume occupies, bytes: of it all, or of what is under `path` (0 where there is nothing). */
@@ -129,10 +132,15 @@ export interface Volume {
   path(name: string): string;
   /** Complete or not at all; readable by the place alone; on the disk when it resolves. Returns the size. */
   write(path: string, content: string | Readable, options: WriteOptions): Promise<number>;
+  /**
+   * Small texts, by their paths: each complete or not at all, and none where they were not all sent. For what is written
+   * anew at each start: it is not waited for that it is on the disk.
+   */
+  writeTexts(texts: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void>;
   /** Ends with an error where there is no such file. */
   read(path: string, signal: AbortSignal): Readable;
-  /** Makes the folder and those above it. */
-  makeFolder(path: string, signal: AbortSignal): Promise<void>;
+  /** Makes the folders and those above them. */
+  makeFolders(paths: readonly string[], signal: AbortSignal): Promise<void>;
   /** Atomically; replaces a file at `to`. No error where `from` is gone and `to` is there (a repeated call). */
   move(from: string, to: string, signal: AbortSignal): Promise<void>;
   /** Makes `link` a symbolic link to its sibling `target`, in place of where it led before: atomically. */

@@ -2,6 +2,8 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 
+/** The same for as long as this process lives. */
+let bootId: string | undefined;
 const LINUX = process.platform === "linux";
 
 /**
@@ -15,7 +17,8 @@ export function lifeOf(pid: number): string | undefined {
     // proc(5): the second field is in parentheses and may hold anything; state is field 3, starttime field 22.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     if (fields[0] === "Z" || fields[0] === "X") return undefined;
-    return lifeToken(readText("/proc/sys/kernel/random/boot_id") ?? "", fields[19] ?? "");
+    bootId ??= readText("/proc/sys/kernel/random/boot_id") ?? "";
+    return lifeToken(bootId, fields[19] ?? "");
   }
   const { status, stdout } = spawnSync("ps", ["-o", "stat=,lstart=", "-p", String(pid)], {
     encoding: "utf8",

@@ -27,6 +27,7 @@ export async function openDatabases({ url, clientId, clientSecret }: BuiltServer
   };
   const read = (id: string) => call<Database>("GET", `/databases/${id}?reveal=true`);
   return {
+    token: access_token,
     call,
     read,
     async create(name: string, environmentId: string): Promise<Database> {

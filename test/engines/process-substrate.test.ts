@@ -92,10 +92,11 @@ test("a smaller fence is refused for every effect", async () => {
     () => old.stop(stopping, NEVER),
     () => old.remove(NEVER),
     () => old.volume.write("kept", "changed", { limitBytes: 100, signal: NEVER }),
+    () => old.volume.writeTexts({ kept: "changed" }, NEVER),
     () => old.volume.move("kept", "moved", NEVER),
     () => old.volume.link("kept", "elsewhere", NEVER),
     () => old.volume.remove("kept", NEVER),
-    () => old.volume.makeFolder("made", NEVER),
+    () => old.volume.makeFolders(["made"], NEVER),
     () =>
       old.make(
         "made",
@@ -276,10 +277,23 @@ test("a write is complete or not there, and past its limit too_large", async () 
   expect(await runTool(at, "ls")).toBe("file");
 });
 
+test("texts are written together, each under its own name, and on a place's own paths alone", async () => {
+  const at = await place();
+  await at.volume.makeFolders(["conf"], NEVER);
+  const texts = { "conf/a": "first\nwith ü and no end of line", "conf/empty": "", b: "x".repeat(100_000) };
+  await at.volume.writeTexts(texts, NEVER);
+  for (const [path, content] of Object.entries(texts)) {
+    expect(await text(at.volume.read(path, NEVER))).toBe(content);
+  }
+  await expect(at.volume.writeTexts({ "absent/a": "x", b: "y" }, NEVER)).rejects.toThrow();
+  expect(await text(at.volume.read("b", NEVER))).toBe(texts.b);
+  await expect(at.volume.writeTexts({ "../x": "x" }, NEVER)).rejects.toThrow("no path in a volume");
+});
+
 test("links change at once and moves may be repeated", async () => {
   const at = await place();
-  await at.volume.makeFolder("one/deep", NEVER);
-  await at.volume.makeFolder("two", NEVER);
+  await at.volume.makeFolders(["one/deep"], NEVER);
+  await at.volume.makeFolders(["two"], NEVER);
   await at.volume.link("current", "one", NEVER);
   expect(await at.volume.linked("current", NEVER)).toBe("one");
   await at.volume.link("current", "two", NEVER);
@@ -339,7 +353,7 @@ test("the log is readable, and kept within its bound", async () => {
     NEVER,
   );
   await until("all was said and cut", async () => {
-    await at.status();
+    await at.memory();
     return (await at.logs(4_000)).includes("line 90000 ");
   });
   const tail = await at.logs(1_000);
@@ -373,8 +387,7 @@ test("memory, size, ports and what is left are told as they are", async () => {
     NEVER,
   );
   await until("it has taken its memory", async () => {
-    const now = await at.status();
-    return now.state === "running" && (now.memoryBytes ?? 0) > 50e6;
+    return ((await at.memory()) ?? 0) > 50e6;
   });
   expect(status.state).toBe("running");
   expect(await region.substrate.list(NEVER)).toContain(spec.id);

@@ -12,7 +12,7 @@ import { asAdmin, infoOf, numberIn, ping } from "./admin.js";
 import { copyOf } from "./copying.js";
 import { removeOthers, replaceData } from "./loading.js";
 import { findGraphPrograms, type GraphPrograms } from "./programs.js";
-import { CURRENT, GraphServer, portTaken } from "./server.js";
+import { CURRENT, FOLDERS, GraphServer, portTaken } from "./server.js";
 import { ADMIN, limitsOf } from "./settings.js";
 
 /** The engine `graphneo`: openCypher by FalkorDB. Looks for its programs once, which takes a second. */
@@ -55,13 +55,12 @@ class GraphEngine implements Engine {
 
   async provision(instance: Instance, context: EngineContext): Promise<void> {
     const { volume, fence } = instance.place;
-    if ((await volume.linked(CURRENT, context.signal)) !== null) return;
-    const server = this.server(instance, context);
-    await server.makeFolders();
+    const found = await volume.list(".", context.signal);
+    if (found.includes(CURRENT)) return;
     const folder = `data-${fence.command}-${fence.attempt}-new`;
-    await volume.makeFolder(folder, context.signal);
+    await volume.makeFolders([...FOLDERS, folder], context.signal);
     await volume.link(CURRENT, folder, context.signal);
-    await removeOthers(server);
+    if (found.length > 0) await removeOthers(this.server(instance, context));
   }
 
   async start(instance: Instance, context: EngineContext): Promise<void> {
@@ -158,7 +157,7 @@ class GraphEngine implements Engine {
       signal.throwIfAborted();
       return null;
     });
-    return { storageBytes, memoryBytes: status.memoryBytes, connections };
+    return { storageBytes, memoryBytes: await place.memory(), connections };
   }
 
   /** The limits that a running server can be told. */

@@ -26,7 +26,7 @@ export async function replaceData(server: GraphServer, archive: Readable): Promi
     return;
   }
   await removeOthers(server);
-  await volume.makeFolder(folder, signal);
+  await volume.makeFolders([folder], signal);
   try {
     const limitBytes = instance.place.limits.storageBytes;
     await volume.write(`${folder}/${ARCHIVE}`, archive, { limitBytes, signal });
@@ -56,7 +56,7 @@ async function tryOut(server: GraphServer, folder: string): Promise<void> {
   const { instance, context } = server;
   const socket = `${instance.place.socketFolder}/t${folder.slice("data".length)}`;
   const file = `trial${folder.slice("data".length)}.conf`;
-  await server.write(file, await server.configure(folder, { socket, trial: true }));
+  await server.configure(file, folder, { socket, trial: true });
   const ending = new AbortController();
   const command = await server.command(file);
   let ended = false;

@@ -8,6 +8,8 @@ import { accounts, configuration, type Listening, type ServerPaths } from "./set
 
 /** Leads to the folder with the data that is served. */
 export const CURRENT = "current";
+/** What else a configuration names. */
+export const FOLDERS: readonly string[] = ["conf", "import", "temp"];
 const CONFIGURATION = "conf/server.conf";
 const USERS = "conf/users.acl";
 const HOLD = "conf/hold";
@@ -18,7 +20,6 @@ const TLS = "conf/tls.cnf";
  */
 const RESERVED_BYTES = 4 * 1024 * 1024 * 1024;
 const STOP_GRACE_MS = 120_000;
-const SMALL = 1024 * 1024;
 /** Past this much, and a tenth of the data, the log is rewritten before a stop: it loads slower than data. */
 const LONG_LOG_BYTES = 8 * 1024 * 1024;
 
@@ -56,25 +57,25 @@ export class GraphServer {
     return (await this.instance.place.status()).state === "running";
   }
 
-  /** The folders that a configuration names, but for the data. */
-  async makeFolders(): Promise<void> {
-    for (const folder of ["conf", "import", "temp"]) {
-      await this.volume.makeFolder(folder, this.context.signal);
-    }
-  }
-
-  /** The text of a configuration for data at `data`; the accounts that it names are written. */
-  async configure(data: string, listening: Listening): Promise<string> {
+  /** Writes a configuration for data at `data`, and what it names. */
+  async configure(file: string, data: string, listening: Listening): Promise<void> {
     const { signal } = this.context;
-    await this.writeAccounts(await this.hold());
+    const [hold, module] = await Promise.all([
+      this.hold(),
+      this.instance.place.reach(this.programs.module, signal),
+    ]);
     const paths: ServerPaths = {
-      module: await this.instance.place.reach(this.programs.module, signal),
+      module,
       data: this.volume.path(data),
       users: this.volume.path(USERS),
       imports: this.volume.path("import"),
       temp: this.volume.path("temp"),
     };
-    return configuration(this.instance, paths, listening);
+    await this.write({
+      [USERS]: accounts(this.instance.credentials, hold),
+      [TLS]: NO_CIPHERS,
+      [file]: configuration(this.instance, paths, listening),
+    });
   }
 
   /** Words that start a server with the configuration in a file of the volume. */
@@ -89,9 +90,7 @@ export class GraphServer {
     const { signal } = this.context;
     const listening =
       audience === "clients" ? { port: place.port, addresses: place.listen } : { socket: this.privateSocket };
-    const text = await this.configure(CURRENT, listening);
-    await this.write(CONFIGURATION, text);
-    await this.write(TLS, NO_CIPHERS);
+    await this.configure(CONFIGURATION, CURRENT, listening);
     const env = { OPENSSL_CONF: this.volume.path(TLS) };
     const command = await this.command(CONFIGURATION);
     const openFiles = this.instance.plan.connections + 256;
@@ -180,13 +179,13 @@ export class GraphServer {
   async keepHold(hold: StorageHold): Promise<void> {
     const { signal } = this.context;
     for (const other of ["read_only", "closed"] as const) {
-      if (other === hold) await this.write(`${HOLD}-${hold}`, "");
+      if (other === hold) await this.volume.write(`${HOLD}-${hold}`, "", { limitBytes: 0, signal });
       else await this.volume.remove(`${HOLD}-${other}`, signal);
     }
   }
 
   async writeAccounts(hold: StorageHold): Promise<void> {
-    await this.write(USERS, accounts(this.instance.credentials, hold));
+    await this.write({ [USERS]: accounts(this.instance.credentials, hold) });
   }
 
   /** Makes a running server take its accounts from the file, and ends the customer's sessions. */
@@ -197,8 +196,8 @@ export class GraphServer {
     });
   }
 
-  async write(path: string, content: string): Promise<void> {
-    await this.volume.write(path, content, { limitBytes: SMALL, signal: this.context.signal });
+  private write(texts: Readonly<Record<string, string>>): Promise<void> {
+    return this.volume.writeTexts(texts, this.context.signal);
   }
 }
 

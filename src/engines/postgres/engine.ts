@@ -133,10 +133,10 @@ class PostgresEngine implements Engine {
     }
     // One that is stopped gets them when it is started.
     if (!(await server.serves())) return { needsRestart: false };
-    await place.volume.write(`${CLUSTER}/postgresql.conf`, configuration(instance), {
-      limitBytes: 64 * 1024,
-      signal: context.signal,
-    });
+    await place.volume.writeTexts(
+      { [`${CLUSTER}/postgresql.conf`]: configuration(instance) },
+      context.signal,
+    );
     return server.asAdmin(async (client) => {
       await client.query("SELECT pg_reload_conf()");
       await server.settle();
@@ -200,7 +200,7 @@ class PostgresEngine implements Engine {
       signal.throwIfAborted();
       return null;
     });
-    return { storageBytes, memoryBytes: status.memoryBytes, connections };
+    return { storageBytes, memoryBytes: await place.memory(), connections };
   }
 
   /** Minor versions are made for each other's data: an upgrade of the machine's packages is one of the deployments. */

@@ -29,7 +29,7 @@ export async function replaceData(server: PostgresServer, archive: Readable, ori
   const { volume, fence, limits } = server.instance.place;
   const { signal } = server.context;
   await volume.remove(FOLDER, signal);
-  await volume.makeFolder(FOLDER, signal);
+  await volume.makeFolders([FOLDER], signal);
   const file = `${FOLDER}/${fence.command}-${fence.attempt}`;
   try {
     await volume.write(file, archive, { limitBytes: limits.storageBytes, signal });

@@ -19,7 +19,6 @@ import {
   REPLACED,
 } from "./settings.js";
 
-const FILE_LIMIT = 64 * 1024;
 const STOP_GRACE_MS = 120_000;
 const OPEN_FILES = 4_096;
 /** How long a server that runs may refuse clients without loading anything. */
@@ -100,9 +99,13 @@ export class PostgresServer {
   async start(audience: Audience): Promise<void> {
     const { place } = this.instance;
     const { signal } = this.context;
-    const options = { limitBytes: FILE_LIMIT, signal };
-    await place.volume.write(`${CLUSTER}/postgresql.conf`, configuration(this.instance), options);
-    await place.volume.write(`${CLUSTER}/pg_hba.conf`, access(this.instance), options);
+    await place.volume.writeTexts(
+      {
+        [`${CLUSTER}/postgresql.conf`]: configuration(this.instance),
+        [`${CLUSTER}/pg_hba.conf`]: access(this.instance),
+      },
+      signal,
+    );
     const alone = audience === "gatehouse" ? ["-c", "listen_addresses="] : [];
     await place.start(
       {

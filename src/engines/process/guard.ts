@@ -70,15 +70,22 @@ export function guarded(place: GuardedScript, script: string, args: readonly str
 
 /**
  * Runs a script under the place's lock and fence to its end, which an abort of the caller's does not hasten: effects
- * are short. Resolves to its output; throws FencedError, or an EngineError with what it said.
+ * are short. `input` is what it reads. Resolves to its output; throws FencedError, or an EngineError with what it said.
  */
 export async function runGuarded(
   place: GuardedScript,
   script: string,
   args: readonly string[] = [],
+  input: string | null = null,
 ): Promise<string> {
   const { command, args: words, env } = guarded(place, script, args);
-  const child = spawn(command, words, { cwd: "/", env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(command, words, {
+    cwd: "/",
+    env,
+    stdio: [input === null ? "ignore" : "pipe", "pipe", "pipe"],
+  });
+  // What it could not take is told by its exit code.
+  child.stdin?.on("error", () => {}).end(input);
   const { code, stdout, stderr } = await ended(child);
   if (code === 0) return stdout;
   throw failure(code, stderr);

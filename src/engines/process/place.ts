@@ -19,7 +19,7 @@ import type {
 import { EXIT, ended, failure, type GuardedScript, guarded, runGuarded } from "./guard.js";
 import type { Layout } from "./layout.js";
 import { KILL, MADE, MAKING, REMOVE, SIGNAL, START } from "./scripts.js";
-import { logTail, readOrNull, statusOf } from "./status.js";
+import { logTail, memoryAndLog, readOrNull, statusOf } from "./status.js";
 import { changingUser, cleanEnvironment, limiting, runTool } from "./tool.js";
 import { namedAccount, USERS_FOLDER } from "./users.js";
 import { ProcessVolume } from "./volume.js";
@@ -56,6 +56,10 @@ export class ProcessPlaceView implements PlaceView {
 
   status(): Promise<PlaceStatus> {
     return statusOf(this.options.layout);
+  }
+
+  memory(): Promise<number | null> {
+    return memoryAndLog(this.options.layout);
   }
 
   logs(bytes: number): Promise<string> {

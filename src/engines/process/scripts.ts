@@ -6,30 +6,45 @@
  * two places have the same, and one of a place that is gone is free again.
  */
 export const PREPARE = `
-mkdir -p "$D" && chmod 711 "$D" || exit 74
+[ -d "$D" ] || (umask 066 && mkdir "$D") || exit 74
 own=
 if [ -n "$2" ]; then
   [ ! -s "$C/uid" ] || read -r own < "$C/uid"
   if [ -z "$own" ]; then
     own=$3
     exec 7>>"$2/.lock" && flock 7 || exit 74
-    until ln -sT "$C" "$2/$own" 2>/dev/null || [ "$(readlink "$2/$own")" = "$C" ]; do
-      if [ ! -d "$(readlink "$2/$own")" ]; then rm -f "$2/$own"; continue; fi
-      own=$((own + 1))
-      [ "$own" -le "$4" ] || exit 72
+    until [ "$2/$own" -ef "$C" ]; do
+      if [ -d "$2/$own" ]; then
+        own=$((own + 1))
+        [ "$own" -le "$4" ] || exit 72
+      else
+        [ ! -L "$2/$own" ] || rm -f "$2/$own"
+        ln -sT "$C" "$2/$own" || exit 74
+      fi
     done
-    printf '%s\\n' "$own" > "$C/uid.new" && mv -f "$C/uid.new" "$C/uid" || exit 74
+    printf '%s\\n' "$own" > "$C/uid" || exit 74
   fi
 fi
-for f in "$V" "$D/tmp" "$1"; do
-  if [ ! -d "$f" ] || [ -L "$f" ]; then mkdir -m 700 "$f" || exit 74; fi
-  # Somebody else may have made the one in /tmp first.
-  case "$(stat -c %u "$f")" in
-    "\${own:-$(id -u)}") ;;
-    0) [ -z "$own" ] || chown "$own:$own" "$f" || exit 74 ;;
-    *) echo "$f belongs to somebody else" >&2; exit 74 ;;
-  esac
+sockets=$1
+set --
+for f in "$V" "$D/tmp" "$sockets"; do
+  if [ ! -d "$f" ] || [ -L "$f" ]; then set -- "$@" "$f"; fi
 done
+if [ $# -gt 0 ]; then
+  mkdir -m 700 "$@" && { [ -z "$own" ] || chown "$own:$own" "$@"; } || exit 74
+fi
+if [ $# -lt 3 ]; then
+  me=\${own:-$(id -u)}
+  owners=$(stat -c %u "$V" "$D/tmp" "$sockets") || exit 74
+  for owner in $owners; do
+    case "$owner" in
+      "$me") ;;
+      0) [ -z "$own" ] || chown "$own:$own" "$V" "$D/tmp" "$sockets" || exit 74 ;;
+      # Somebody else may have made the one in /tmp first.
+      *) echo "a folder of the place belongs to somebody else" >&2; exit 74 ;;
+    esac
+  done
+fi
 printf '%s\\n' "$own"
 `;
 
@@ -40,10 +55,9 @@ printf '%s\\n' "$own"
 export const START = `
 exec 8>>"$C/server.lock" || exit 76
 flock -n 8 || exit 71
-stat=$(cat "/proc/$$/stat") || exit 76
+read -r stat < "/proc/$$/stat" && read -r boot < /proc/sys/kernel/random/boot_id || exit 76
 pid=$$
-cmd() { printf '%s %s %s\\n' "$pid" "\${20}" "$(cat /proc/sys/kernel/random/boot_id)"; }
-command=$*
+cmd() { printf '%s %s %s\\n' "$pid" "\${20}" "$boot"; }
 cmd \${stat##*) } > "$C/server.pid.new" && mv -f "$C/server.pid.new" "$C/server.pid" || exit 74
 exec 9>&-
 echo started >&3
@@ -54,12 +68,13 @@ exec "$@"
 
 /** Whether the process in server.pid is this life's server: sets pid, or empties it. */
 const FIND = `
-pid=; time=; boot=
+pid=; time=; boot=; stat=
 [ ! -e "$C/server.pid" ] || read -r pid time boot < "$C/server.pid" || pid=
 startof() { echo "\${20}"; }
 if [ -n "$pid" ]; then
-  stat=$(cat "/proc/$pid/stat" 2>/dev/null) || stat=
-  if [ -z "$stat" ] || [ "$boot" != "$(cat /proc/sys/kernel/random/boot_id)" ] ||
+  read -r now < /proc/sys/kernel/random/boot_id || exit 76
+  read -r stat 2>/dev/null < "/proc/$pid/stat" || stat=
+  if [ -z "$stat" ] || [ "$boot" != "$now" ] ||
     [ "$(startof \${stat##*) })" != "$time" ]; then pid=; fi
 fi
 `;
@@ -109,6 +124,6 @@ export const REMOVE = `
 as find "$2" -mindepth 1 -delete 2>/dev/null
 [ ! -d "$2" ] || as rmdir "$2" 2>/dev/null || rmdir "$2" 2>/dev/null
 rm -rf -- "$D" || exit 74
-rm -f "$C/uid" "$C/uid.new" "$C/server.pid" "$C/server.pid.new" "$C/server.lock"
+rm -f "$C/uid" "$C/server.pid" "$C/server.pid.new" "$C/server.lock"
 [ -z "$1" ] || rm -f "$1"
 `;

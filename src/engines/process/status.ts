@@ -1,3 +1,4 @@
+import { readFileSync, statSync } from "node:fs";
 import { open, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { lifeOf, lifeToken } from "../../platform/processes.js";
@@ -15,32 +16,38 @@ interface Started {
   readonly at: Date;
 }
 
+/** Asked of every server every second: what a small file and /proc say comes sooner than another thread could ask. */
 export async function statusOf(layout: Layout): Promise<PlaceStatus> {
-  await boundLog(layout);
-  const started = await readStarted(layout);
+  const started = readStarted(layout);
   if (started === null) return { state: "stopped" };
   const { pid, life, at: startedAt } = started;
   const alive = lifeOf(pid) === life;
   if (!alive && !(await lockIsHeld(layout))) return { state: "stopped" };
-  return {
-    state: alive ? "running" : "ending",
-    pid,
-    life,
-    startedAt,
-    memoryBytes: alive ? await memoryOf(pid) : null,
-  };
+  return { state: alive ? "running" : "ending", pid, life, startedAt };
 }
 
-async function readStarted(layout: Layout): Promise<Started | null> {
+/** Of a server's processes together; also cuts its log. */
+export async function memoryAndLog(layout: Layout): Promise<number | null> {
+  await boundLog(layout);
+  const status = await statusOf(layout);
+  return status.state === "running" ? memoryOf(status.pid) : null;
+}
+
+function readStarted(layout: Layout): Started | null {
   const file = join(layout.control, "server.pid");
-  const text = await readOrNull(file);
-  const [pid, time, boot] = (text ?? "").trim().split(" ");
+  const [pid, time, boot] = textOf(file).trim().split(" ");
   if (pid === undefined || time === undefined || boot === undefined) return null;
-  const at = await stat(file).then(
-    (found) => found.mtime,
-    () => new Date(0),
-  );
+  const at = statSync(file, { throwIfNoEntry: false })?.mtime ?? new Date(0);
   return { pid: Number(pid), life: lifeToken(boot, time), at };
+}
+
+/** Empty where there is no such file. */
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
 }
 
 /** Whether any process still holds the lock that the server took: its children inherit it. By proc_locks(5). */
@@ -55,18 +62,17 @@ async function lockIsHeld(layout: Layout): Promise<boolean> {
 }
 
 /** Anonymous memory of a process and all below it, and what they share counted once. */
-async function memoryOf(pid: number): Promise<number | null> {
+function memoryOf(pid: number): number | null {
   let own = 0;
   let shared = 0;
   const left = [pid];
   for (let at = left.pop(); at !== undefined; at = left.pop()) {
-    const status = await readOrNull(`/proc/${at}/status`);
-    if (status === null) continue;
+    const status = textOf(`/proc/${at}/status`);
     own += kilobytes(status, "RssAnon");
     shared = Math.max(shared, kilobytes(status, "RssShmem"));
     // Servers start processes from their first thread.
-    const children = await readOrNull(`/proc/${at}/task/${at}/children`);
-    for (const child of (children ?? "").split(" ")) if (child !== "") left.push(Number(child));
+    const children = textOf(`/proc/${at}/task/${at}/children`);
+    for (const child of children.split(" ")) if (child !== "") left.push(Number(child));
   }
   return own === 0 ? null : (own + shared) * 1024;
 }

@@ -10,9 +10,22 @@ const MOVE = `cd "$V" || exit 76
 if [ ! -e "$1" ] && [ ! -L "$1" ] && [ -e "$2" ]; then exit 0; fi
 as mv -fT -- "$1" "$2" && as sync -- "$(dirname -- "$2")"`;
 const LINK = `cd "$V" || exit 76
-as ln -sfnT -- "$2" "$1.new" && as mv -fT -- "$1.new" "$1" && as sync -- "$(dirname -- "$1")"`;
+as /bin/sh -c 'ln -sfnT -- "$2" "$1.new" || exit 1
+mv -fT -- "$1.new" "$1" || exit 1
+case $1 in */*) sync -- "\${1%/*}" ;; *) sync . ;; esac' sh "$1" "$2"`;
 const MAKE = `cd "$V" || exit 76
-as mkdir -p -- "$1"`;
+as mkdir -p -- "$@"`;
+/** Of words <size>:<path>, whose contents are read one after the other, and then a line that says that it was all. */
+const WRITE = `cd "$V" || exit 76
+as /bin/sh -c '
+new=
+for file in "$@"; do
+  path=\${file#*:}
+  head -c "\${file%%:*}" > "$path.new" || exit 1
+  new="$new $path"
+done
+read -r end && [ "$end" = all ] || exit 1
+for path in $new; do mv -fT -- "$path.new" "$path" || exit 1; done' sh "$@"`;
 const REMOVE = `cd "$V" || exit 76
 as rm -rf -- "$1"`;
 
@@ -77,9 +90,15 @@ export class ProcessVolume implements Volume {
     return out;
   }
 
-  async makeFolder(path: string, signal: AbortSignal): Promise<void> {
+  async writeTexts(texts: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    await runGuarded(this.place, MAKE, [checked(path)]);
+    const words = Object.entries(texts).map(([path, text]) => `${Buffer.byteLength(text)}:${checked(path)}`);
+    await runGuarded(this.place, WRITE, words, `${Object.values(texts).join("")}all\n`);
+  }
+
+  async makeFolders(paths: readonly string[], signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    await runGuarded(this.place, MAKE, paths.map(checked));
   }
 
   async move(from: string, to: string, signal: AbortSignal): Promise<void> {

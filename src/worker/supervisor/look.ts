@@ -1,14 +1,16 @@
 import type { SupervisedDeployment } from "../../domain/deployments/record.js";
 import { openSecrets } from "../../domain/deployments/secrets.js";
 import type { Engine, Observed } from "../../engines/engine.js";
-import { isTooLarge } from "../../engines/substrate.js";
+import type { PlaceView } from "../../engines/substrate.js";
 import type { DeploymentDeps, Site } from "../handlers/deployment/deps.js";
 
 /** A deployment with what is needed to look at its server: nothing of it changes anything. */
 export interface Subject {
   readonly deployment: SupervisedDeployment;
   readonly engine: Engine;
-  readonly observed: Observed;
+  readonly place: PlaceView;
+  /** What its engine is asked with: its secrets are opened when that is. */
+  readonly observe: () => Observed;
 }
 
 /** Null where there is nothing to look at: its engine or plan is gone, or it was given up meanwhile. */
@@ -23,8 +25,11 @@ export function subjectOf(
   if (engine === undefined || plan === null || port === null || deployment.secrets === null) return null;
   const { memoryBytes, storageBytes, connections } = plan;
   const place = site.substrate.look({ id, port, limits: { memoryBytes, storageBytes } });
-  const credentials = { username, ...openSecrets(masterKey, deployment) };
-  return { deployment, engine, observed: { id, version, plan: { connections }, credentials, place } };
+  const observe = (): Observed => {
+    const credentials = { username, ...openSecrets(masterKey, deployment) };
+    return { id, version, plan: { connections }, credentials, place };
+  };
+  return { deployment, engine, place, observe };
 }
 
 /** What should be done about a server, as far as it can be seen. */
@@ -33,15 +38,12 @@ export type Finding =
   /** It should run, and does not. */
   | "down"
   /** It runs, and should not. */
-  | "up"
-  /** Its processes take more memory than any plan's server comes to by itself. */
-  | "too large";
+  | "up";
 
 /** By its processes alone: cheap enough for every round. */
-export async function glance({ deployment, observed }: Subject): Promise<Finding> {
-  const status = await observed.place.status();
+export async function glance({ deployment, place }: Subject): Promise<Finding> {
+  const { state } = await place.status();
   const shouldRun = deployment.desiredState === "running";
-  if (!shouldRun) return status.state === "stopped" ? "as it should be" : "up";
-  if (status.state !== "running") return "down";
-  return isTooLarge(status, observed.place.limits) ? "too large" : "as it should be";
+  if (!shouldRun) return state === "stopped" ? "as it should be" : "up";
+  return state === "running" ? "as it should be" : "down";
 }

@@ -32,14 +32,14 @@ async function stopServer(
 ): Promise<void> {
   const subject = subjectOf(deps, deps.site, deployment);
   if (subject === null) return;
-  const { engine, observed } = subject;
-  if ((await observed.place.status()).state === "stopped") return;
-  const { id, port, limits } = observed.place;
+  const { engine, place: seen } = subject;
+  if ((await seen.status()).state === "stopped") return;
+  const { id, port, limits } = seen;
   const attempt = await attemptAt(deps.db, deployment);
   const fence = { command: deployment.commandCount, attempt };
   const place = await deps.site.substrate.open({ id, port, limits }, fence, signal);
   const log = (): void => {};
-  await engine.stop({ ...observed, place }, { signal, log });
+  await engine.stop({ ...subject.observe(), place }, { signal, log });
 }
 
 /** Of an operation that was handed over: its next attempt goes on after the next start. */

@@ -8,6 +8,7 @@ import {
 } from "../../domain/deployments/record.js";
 import { recordRegionReport, releaseRegionLease, takeRegionLease } from "../../domain/deployments/regions.js";
 import { holdFor } from "../../domain/deployments/storage.js";
+import { isTooLarge } from "../../engines/substrate.js";
 import type { Logger } from "../../platform/logger.js";
 import type { DeploymentDeps, Site } from "../handlers/deployment/deps.js";
 import { clearLeftovers } from "./leftovers.js";
@@ -19,9 +20,9 @@ import { inTurns } from "./turns.js";
 export interface SupervisorTiming {
   /** Processes; the lease lives three times as long, and a second at least. */
   readonly roundMs: number;
-  /** Whether servers answer. */
+  /** Whether servers answer, and what memory they take. */
   readonly healthMs: number;
-  /** What data takes, what is left over, what the region can run. */
+  /** What data takes, what is left over, what the region can run. Data well below its limit: `SELDOM` times as long. */
   readonly surveyMs: number;
 }
 
@@ -39,6 +40,8 @@ export interface SupervisorDeps extends Pick<DeploymentDeps, "db" | "masterKey" 
 
 /** Answers that may be missed in a row before a server counts as stuck. */
 const MISSES = 3;
+/** What takes less than half of its storage is measured so much less often than what may soon be too large. */
+const SELDOM = 5;
 /** Servers that are asked at once. */
 const AT_ONCE = 8;
 
@@ -46,6 +49,7 @@ const AT_ONCE = 8;
 interface Memory {
   misses: number;
   nextHealthAt: number;
+  nextSizeAt: number;
   /** It was seen running by this process: a stop after that is an incident, one before is a restart of the machine. */
   seen: boolean;
 }
@@ -118,11 +122,14 @@ export class Supervisor {
     if (survey) this.#nextSurveyAt = performance.now() + this.#timing.surveyMs;
     const deployments = await livingDeployments(db, this.#name);
     this.#forgetAllBut(deployments);
+    // What a command has done to the data is measured after it.
+    for (const { id, operationId } of deployments)
+      if (operationId !== null) this.#memoryOf(id).nextSizeAt = 0;
     const idle = deployments.filter(({ operationId }) => operationId === null);
     const subjects = idle.flatMap((deployment) => subjectOf(this.#deps, site, deployment) ?? []);
     const found: Health[] = [];
     await inTurns(subjects, AT_ONCE, async (subject) => {
-      const health = await this.#lookAt(subject, survey);
+      const health = await this.#lookAt(subject);
       if (health !== null) found.push(health);
     });
     await recordHealth(db, found);
@@ -130,7 +137,7 @@ export class Supervisor {
   }
 
   /** What is new to be written down; null: nothing. */
-  async #lookAt(subject: Subject, survey: boolean): Promise<Health | null> {
+  async #lookAt(subject: Subject): Promise<Health | null> {
     const { deployment } = subject;
     const memory = this.#memoryOf(deployment.id);
     const finding = await glance(subject);
@@ -145,19 +152,20 @@ export class Supervisor {
       return wasSeen ? unhealthy(deployment) : null;
     }
     memory.seen = true;
-    if (finding === "too large") {
+    const health = await this.#ifItAnswers(subject, memory);
+    if (performance.now() < memory.nextSizeAt || health?.status === "unhealthy") return health;
+    return this.#withStorage(subject, memory, health);
+  }
+
+  async #ifItAnswers(subject: Subject, memory: Memory): Promise<Health | null> {
+    const { deployment, engine, place, observe } = subject;
+    if (performance.now() < memory.nextHealthAt) return null;
+    memory.nextHealthAt = performance.now() + this.#timing.healthMs;
+    if (await isTooLarge(place)) {
       await this.#ask(deployment, "its processes take more memory than they may");
       return unhealthy(deployment);
     }
-    const health = await this.#ifItAnswers(subject, memory);
-    if (!survey || health?.status === "unhealthy") return health;
-    return this.#withStorage(subject, health);
-  }
-
-  async #ifItAnswers({ deployment, engine, observed }: Subject, memory: Memory): Promise<Health | null> {
-    if (performance.now() < memory.nextHealthAt) return null;
-    memory.nextHealthAt = performance.now() + this.#timing.healthMs;
-    const { status, detail } = await engine.health(observed, this.#stop.signal);
+    const { status, detail } = await engine.health(observe(), this.#stop.signal);
     if (status === "healthy") {
       memory.misses = 0;
       return { deploymentId: deployment.id, status, storageBytes: null };
@@ -172,9 +180,12 @@ export class Supervisor {
     return unhealthy(deployment);
   }
 
-  async #withStorage({ deployment, engine, observed }: Subject, health: Health | null): Promise<Health> {
-    const { storageBytes } = await engine.inspect(observed, this.#stop.signal);
-    const hold = holdFor(storageBytes, observed.place.limits.storageBytes, deployment.storageHold);
+  async #withStorage({ deployment, place }: Subject, memory: Memory, health: Health | null): Promise<Health> {
+    const storageBytes = await place.size(this.#stop.signal);
+    const limit = place.limits.storageBytes;
+    const times = storageBytes < limit / 2 ? SELDOM : 1;
+    memory.nextSizeAt = performance.now() + times * this.#timing.surveyMs;
+    const hold = holdFor(storageBytes, limit, deployment.storageHold);
     if (hold !== deployment.storageHold) await this.#ask(deployment, `its data takes ${storageBytes} bytes`);
     const status = health?.status ?? deployment.healthStatus ?? "healthy";
     return { deploymentId: deployment.id, status, storageBytes };
@@ -200,7 +211,7 @@ export class Supervisor {
   }
 
   #memoryOf(id: string): Memory {
-    const memory = this.#memories.get(id) ?? { misses: 0, nextHealthAt: 0, seen: false };
+    const memory = this.#memories.get(id) ?? { misses: 0, nextHealthAt: 0, nextSizeAt: 0, seen: false };
     this.#memories.set(id, memory);
     return memory;
   }

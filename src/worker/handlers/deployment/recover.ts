@@ -40,7 +40,7 @@ async function limitStorage(
 
 /** Why a server that runs has to be stopped first; null where it has not. */
 async function faultOf({ engine, instance, context }: Held): Promise<string | null> {
-  if (isTooLarge(await instance.place.status(), instance.place.limits)) return "takes too much memory";
+  if (await isTooLarge(instance.place)) return "takes too much memory";
   const { status } = await engine.health(instance, context.signal);
   return status === "failed" ? "does not answer" : null;
 }
