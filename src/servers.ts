@@ -74,7 +74,8 @@ async function openSites({ regions, deployments }: Config): Promise<Map<string, 
 }
 
 function substrateOf({ host, substrate: { folder, firstUid } }: Region) {
-  return createProcessSubstrate({ root: folder, host, users: { first: firstUid, last: firstUid + USERS } });
+  const users = firstUid === null ? {} : { users: { first: firstUid, last: firstUid + USERS } };
+  return createProcessSubstrate({ root: folder, host, ...users });
 }
 
 /** Asks for an operation; one that is at work already will see to the server itself. */

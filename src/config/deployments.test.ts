@@ -25,7 +25,7 @@ describe("without GATEHOUSE_CONFIG", () => {
     expect(deployments.regions[0]?.substrate).toEqual({
       type: "process",
       folder: join(folder, ".gatehouse/regions/local"),
-      firstUid: 720_000,
+      firstUid: null,
     });
     expect(deployments.plans.map(({ id }) => id)).toEqual(["ds1", "ds2", "ds3"]);
     expect(regions).toEqual(["local"]);

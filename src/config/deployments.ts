@@ -14,7 +14,6 @@ const NAME = "^[a-z0-9][a-z0-9-]{0,31}$";
 const SIZE = /^(\d{1,9}(?:\.\d{1,3})?) ?(MiB|GiB|TiB)$/;
 const UNITS: Readonly<Record<string, number>> = { MiB: 1024 ** 2, GiB: 1024 ** 3, TiB: 1024 ** 4 };
 const MIB = 1024 ** 2;
-const FIRST_UID = 700_000;
 
 const text = { type: "string", minLength: 1, maxLength: 200 } as const;
 const size = { type: ["string", "integer"], minimum: MIB, pattern: SIZE.source } as const;
@@ -139,8 +138,7 @@ function toRegion(name: string, settings: RegionSettings, home: string, cwd: str
     substrate: Object.freeze({
       type: "process",
       folder: folder === undefined ? join(home, "regions", name) : resolve(cwd, folder),
-      // Regions on one machine have ports of their own, and so users of their own.
-      firstUid: firstUid ?? FIRST_UID + from,
+      firstUid: firstUid ?? null,
     }),
     host,
     domainName: settings.domainName ?? (host === "127.0.0.1" ? "localhost" : host),

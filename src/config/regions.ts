@@ -3,8 +3,8 @@ export interface ProcessSubstrate {
   readonly type: "process";
   /** Where the places of its deployments are; absolute. */
   readonly folder: string;
-  /** Where the worker runs as root, each deployment has a system user of its own: this number and its slot. */
-  readonly firstUid: number;
+  /** Where the worker runs as root, each deployment has a system user of its own, from here on; null: unused ones. */
+  readonly firstUid: number | null;
 }
 
 /** A named place where databases run. */

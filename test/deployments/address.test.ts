@@ -25,7 +25,6 @@ describe("addresses", () => {
   test("are each given once, however many ask at a time, until none is left", async () => {
     const made = await Promise.all([1, 2, 3, 4].map(() => bench.deployment("creating")));
     expect(made.map(({ port }) => port).sort()).toEqual([20_000, 20_001, 20_002, 20_003]);
-    expect(made.map(({ slot }) => slot).sort()).toEqual([0, 1, 2, 3]);
     await expect(bench.deployment("creating")).rejects.toMatchObject({
       code: "conflict",
       message: expect.stringContaining("no port left between 20000 and 20003"),
@@ -34,14 +33,14 @@ describe("addresses", () => {
 
   test("are none that somebody else listens on", async () => {
     await report([20_000, 20_001]);
-    expect(await bench.deployment("creating")).toMatchObject({ port: 20_002, slot: 0 });
+    expect(await bench.deployment("creating")).toMatchObject({ port: 20_002 });
   });
 
   test("are changed for others where they turn out not to be free", async () => {
     const row = await bench.deployment("creating");
     const port = await bench.db.transaction((tx) => moveToFreePort(tx, REGION, row.id, [20_000, 20_001]));
     expect(port).toBe(20_002);
-    expect(await bench.read(row.id)).toMatchObject({ port: 20_002, slot: row.slot });
+    expect(await bench.read(row.id)).toMatchObject({ port: 20_002 });
   });
 
   test("of two are exchanged with their passwords, and once per operation however often it is tried", async () => {
@@ -53,7 +52,6 @@ describe("addresses", () => {
     expect([await exchange(), await exchange()]).toEqual([true, false]);
     const after = [await bench.read(one.id), await bench.read(two.id)];
     expect(after.map(({ port }) => port)).toEqual([two.port, one.port]);
-    expect(after.map(({ slot }) => slot)).toEqual([one.slot, two.slot]);
     expect(after.map((row) => openSecrets(bench.masterKey, row))).toEqual([
       { password: ofTwo?.password, adminSecret: ofOne?.adminSecret },
       { password: ofOne?.password, adminSecret: ofTwo?.adminSecret },

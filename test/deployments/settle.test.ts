@@ -57,7 +57,6 @@ describe("a command that ends", () => {
     expect(await bench.read(other.id)).toMatchObject({
       state: "terminated",
       port: null,
-      slot: null,
       secrets: null,
     });
   });
@@ -84,7 +83,6 @@ describe("a command that ends", () => {
     expect(await bench.read(row.id)).toMatchObject({
       state: "terminated",
       port: null,
-      slot: null,
       secrets: null,
     });
     const kept = await bench.database.query<{ id: string; expires: boolean }>(

@@ -1,6 +1,6 @@
 import { DEFAULT_PLANS } from "../../src/config/plans.js";
 import type { Region } from "../../src/config/regions.js";
-import { type Address, allocateAddress } from "../../src/domain/deployments/address.js";
+import { allocatePort } from "../../src/domain/deployments/address.js";
 import { operationOf, type Payloads } from "../../src/domain/deployments/operations.js";
 import { type DeploymentRecord, readDeployment } from "../../src/domain/deployments/record.js";
 import { newSecrets, sealSecrets, USERNAME } from "../../src/domain/deployments/secrets.js";
@@ -14,7 +14,7 @@ import { LEASE_MS, type LedgerBench, openLedger, wish } from "../operations/supp
 export const REGION: Region = {
   name: "local",
   description: "this machine",
-  substrate: { type: "process", folder: "/nowhere", firstUid: 700_000 },
+  substrate: { type: "process", folder: "/nowhere", firstUid: null },
   host: "127.0.0.1",
   domainName: "localhost",
   ports: { from: 20_000, to: 20_003 },
@@ -64,12 +64,12 @@ export async function openDeployments(): Promise<DeploymentBench> {
       const id = newId();
       const { secrets, keyId } = sealSecrets(masterKey, id, newSecrets());
       await db.transaction(async (tx) => {
-        const { port, slot }: Address = await allocateAddress(tx, REGION);
+        const port = await allocatePort(tx, REGION);
         await tx.run(
-          `INSERT INTO deployments (id, organization_id, project_id, name, engine, version, plan, region, state, port, slot,
+          `INSERT INTO deployments (id, organization_id, project_id, name, engine, version, plan, region, state, port,
              username, secrets, key_id, created_by)
-           VALUES ($1, $2, $3, $4, 'graphneo', '4.16.3', $5, 'local', $6, $7, $8, $9, $10, $11, 'a test')`,
-          [id, organizationId, projectId, name ?? id, plan, state, port, slot, USERNAME, secrets, keyId],
+           VALUES ($1, $2, $3, $4, 'graphneo', '4.16.3', $5, 'local', $6, $7, $8, $9, $10, 'a test')`,
+          [id, organizationId, projectId, name ?? id, plan, state, port, USERNAME, secrets, keyId],
         );
       });
       return read(id);

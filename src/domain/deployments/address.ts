@@ -5,14 +5,6 @@ import type { Sql } from "../../platform/sql.js";
 import { holdDeployments } from "./record.js";
 import { openSecrets, sealSecrets } from "./secrets.js";
 
-/** Where a deployment is in its region. */
-export interface Address {
-  /** Where clients reach it. Another one may get it, by an exchange. */
-  readonly port: number;
-  /** 0, 1, 2 ...: what its system user is derived from. Its own for life. */
-  readonly slot: number;
-}
-
 /** "PORT" as a number: one allocation at a time per region. */
 const ADVISORY_LOCK = 0x504f5254;
 
@@ -24,22 +16,10 @@ const FREE_PORT = {
            AND NOT EXISTS (SELECT 1 FROM region_reports r WHERE r.region = $1 AND p = ANY (r.blocked_ports))`,
 };
 
-const FREE_SLOT = {
-  name: "region_free_slot",
-  text: `SELECT min(s) AS slot FROM generate_series(0, $2::int) AS s
-         WHERE NOT EXISTS (SELECT 1 FROM deployments d WHERE d.region = $1 AND d.slot = s)`,
-};
-
-/** A port and a slot that no living deployment of the region has. Throws a conflict where there is none left. */
-export async function allocateAddress(tx: Sql, region: Region): Promise<Address> {
+/** A port that no living deployment of the region has. Throws a conflict where there is none left. */
+export async function allocatePort(tx: Sql, region: Region): Promise<number> {
   await lockRegion(tx, region);
-  const port = await freePort(tx, region, []);
-  // There are never more deployments than ports.
-  const [row] = await tx.rows<{ slot: number }>(FREE_SLOT, [
-    region.name,
-    region.ports.to - region.ports.from,
-  ]);
-  return { port, slot: row?.slot ?? 0 };
+  return freePort(tx, region, []);
 }
 
 /**

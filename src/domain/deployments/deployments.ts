@@ -8,7 +8,7 @@ import { auditSql } from "../audit/audit.js";
 import { type Environment, type Project, resolveProjects, visibleProjects } from "../projects/reference.js";
 import { acceptCommand, type DeploymentDeps } from "./accept.js";
 import type { DeploymentRef } from "./access.js";
-import { allocateAddress } from "./address.js";
+import { allocatePort } from "./address.js";
 import type { Choice, Wish } from "./catalog.js";
 import { DEPLOYMENT } from "./operations.js";
 import { readDeployment } from "./record.js";
@@ -46,9 +46,9 @@ const GET = { name: "deployment_get", text: `${SELECT} WHERE ${VISIBLE} AND d.id
 
 const INSERT = {
   name: "deployment_insert",
-  text: `INSERT INTO deployments (id, organization_id, project_id, name, engine, version, plan, region, extras, port, slot,
+  text: `INSERT INTO deployments (id, organization_id, project_id, name, engine, version, plan, region, extras, port,
            username, secrets, key_id, created_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 };
 
 /** Makes and reads deployments; what is done to them is in `commands.ts`. */
@@ -189,10 +189,10 @@ export async function insertDeployment(
   ]);
   if (held.length === 0) throw notFound("environment");
   const { secrets, keyId } = sealSecrets(masterKey, id, newSecrets());
-  const { port, slot } = await allocateAddress(tx, region);
+  const port = await allocatePort(tx, region);
   await tx.run(INSERT, [
     ...[id, project.organizationId, project.id, name, engine, version, plan.id, region.name, extras],
-    ...[port, slot, USERNAME, secrets, keyId, principal.name],
+    ...[port, USERNAME, secrets, keyId, principal.name],
   ]);
   const row = await readDeployment(tx, id);
   if (row === null) throw new Error("an insert left no row");

@@ -17,8 +17,6 @@ export interface DeploymentRecord {
   readonly desiredState: DesiredState;
   /** Null: given back. */
   readonly port: number | null;
-  /** Null: given back. */
-  readonly slot: number | null;
   readonly username: string;
   readonly secrets: Uint8Array | null;
   readonly commandCount: number;
@@ -38,7 +36,7 @@ export interface DeploymentRecord {
 
 /** A deployment's columns, under the names that `DeploymentRecord` gives them. */
 export const COLUMNS = `d.id, d.organization_id AS "organizationId", d.project_id AS "projectId", d.name, d.engine, d.version,
-  d.plan, d.region, d.extras, d.state, d.desired_state AS "desiredState", d.port, d.slot, d.username, d.secrets,
+  d.plan, d.region, d.extras, d.state, d.desired_state AS "desiredState", d.port, d.username, d.secrets,
   d.command_count AS "commandCount", d.needs_restart AS "needsRestart", d.under_incident AS "underIncident",
   d.failures, d.next_try_at AS "nextTryAt", d.health_status AS "healthStatus", d.health_at AS "healthAt",
   d.storage_bytes::float8 AS "storageBytes", d.storage_hold AS "storageHold", d.removed_at AS "removedAt", d.created_by AS "createdBy",

@@ -41,7 +41,7 @@ const REVIVE = {
 
 const RELEASE = {
   name: "deployment_release",
-  text: `UPDATE deployments SET terminated_at = now(), port = NULL, slot = NULL, secrets = NULL, key_id = NULL,
+  text: `UPDATE deployments SET terminated_at = now(), port = NULL, secrets = NULL, key_id = NULL,
            under_incident = false, needs_restart = false, failures = 0, next_try_at = NULL, health_status = NULL
          WHERE id = $1`,
 };
