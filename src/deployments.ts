@@ -3,7 +3,8 @@ import { ArchiveCommands } from "./domain/deployments/archive-commands.js";
 import { DeploymentCatalog } from "./domain/deployments/catalog.js";
 import { Commands } from "./domain/deployments/commands.js";
 import { Deployments } from "./domain/deployments/deployments.js";
-import { Exports } from "./domain/deployments/exports.js";
+import { Archives } from "./domain/deployments/download.js";
+import { EXPORTS } from "./domain/deployments/exports.js";
 import { DeploymentHistory } from "./domain/deployments/history.js";
 import type { DeploymentServices } from "./domain/deployments/services.js";
 import { SnapshotSchedules } from "./domain/deployments/snapshot-schedules.js";
@@ -28,7 +29,7 @@ export function buildDeployments(runtime: DeploymentsRuntime): DeploymentService
   return {
     ...{ service, commands, archives, catalog },
     snapshots: new Snapshots(deps),
-    exports: new Exports(deps),
+    exports: new Archives(deps, "export", EXPORTS),
     schedules: new SnapshotSchedules(deps, service, archives),
     history: new DeploymentHistory(db),
     uploads: new Uploads(blobs, config.importLimitBytes),

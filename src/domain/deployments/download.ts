@@ -1,5 +1,5 @@
 import type { Readable } from "node:stream";
-import type { Principal } from "../../auth/principal.js";
+import { type Principal, projectFilter } from "../../auth/principal.js";
 import { BlobError } from "../../platform/blobs.js";
 import { conflict, notFound } from "../../platform/errors.js";
 import { auditSql } from "../audit/audit.js";
@@ -74,8 +74,42 @@ export function below<A extends ArchiveView>(
   return archive;
 }
 
+/** Reads archives of one kind for callers. */
+export class Archives<A extends ArchiveView = ArchiveView> {
+  protected readonly deps: DeploymentDeps;
+  readonly #kind: "snapshot" | "export";
+  readonly #statements: Pick<ReturnType<typeof archiveStatements>, "list" | "get">;
+
+  constructor(
+    deps: DeploymentDeps,
+    kind: "snapshot" | "export",
+    statements: Pick<ReturnType<typeof archiveStatements>, "list" | "get">,
+  ) {
+    this.deps = deps;
+    this.#kind = kind;
+    this.#statements = statements;
+  }
+
+  /** Of one deployment, also of one that has ended; newest first. */
+  list(principal: Principal, deploymentId: string, limit: number, before: string | null): Promise<A[]> {
+    const asked = [principal.organizationId, projectFilter(principal), deploymentId, before, limit];
+    return this.deps.db.rows<A>(this.#statements.list, asked);
+  }
+
+  async get(principal: Principal, ref: DeploymentRef, id: string): Promise<A> {
+    const asked = [principal.organizationId, projectFilter(principal), id];
+    const [row] = await this.deps.db.rows<A>(this.#statements.get, asked);
+    return below(ref, this.#kind, row);
+  }
+
+  /** Its archive; the audit log says who took it. */
+  async download(principal: Principal, ref: DeploymentRef, id: string): Promise<Download> {
+    return openArchive(this.deps, principal, this.#kind, await this.get(principal, ref, id));
+  }
+}
+
 /** Opens an archive, and writes down who takes it. Throws a conflict while it is still being made. */
-export async function openArchive(
+async function openArchive(
   { db, blobs }: DeploymentDeps,
   principal: Principal,
   kind: "snapshot" | "export",

@@ -2,7 +2,7 @@ import type { ArchiveCommands } from "./archive-commands.js";
 import type { DeploymentCatalog } from "./catalog.js";
 import type { Commands } from "./commands.js";
 import type { Deployments } from "./deployments.js";
-import type { Exports } from "./exports.js";
+import type { Archives } from "./download.js";
 import type { DeploymentHistory } from "./history.js";
 import type { SnapshotSchedules } from "./snapshot-schedules.js";
 import type { Snapshots } from "./snapshots.js";
@@ -15,7 +15,7 @@ export interface DeploymentServices {
   readonly archives: ArchiveCommands;
   readonly catalog: DeploymentCatalog;
   readonly snapshots: Snapshots;
-  readonly exports: Exports;
+  readonly exports: Archives;
   readonly schedules: SnapshotSchedules;
   readonly history: DeploymentHistory;
   readonly uploads: Uploads;

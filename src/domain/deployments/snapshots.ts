@@ -6,7 +6,7 @@ import type { Environment } from "../projects/reference.js";
 import type { DeploymentDeps } from "./accept.js";
 import { type DeploymentRef, requireDestructive } from "./access.js";
 import { BEING_RESTORED, blobKeyOf, dropArchive } from "./archives.js";
-import { type ArchiveView, archiveStatements, below, type Download, openArchive } from "./download.js";
+import { Archives, type ArchiveView, archiveStatements, below } from "./download.js";
 import type { DeploymentRecord } from "./record.js";
 
 /** A stored copy, as callers see it. */
@@ -18,12 +18,7 @@ export interface SnapshotView extends ArchiveView {
 /** Why it was made: somebody asked, a schedule did, or its deployment ended. */
 export type SnapshotKind = "demand" | "schedule" | "final";
 
-const {
-  list: LIST,
-  get: GET,
-  share: SHARE,
-  hold: HOLD,
-} = archiveStatements("snapshots", ", a.kind, p.environment");
+const SNAPSHOTS = archiveStatements("snapshots", ", a.kind, p.environment");
 
 const INSERT = {
   name: "snapshot_insert",
@@ -46,7 +41,7 @@ export async function insertSnapshot(
 
 /** A snapshot to be restored: it stays, at least until the transaction has said who will read it. */
 export async function shareSnapshot(tx: Sql, principal: Principal, id: string): Promise<SnapshotView> {
-  const found = await one(tx, SHARE, principal, id);
+  const found = await one(tx, SNAPSHOTS.share, principal, id);
   if (found.state === "creating") {
     throw conflict(`the snapshot is still being made by operation ${found.operationId}`, {
       operationId: found.operationId,
@@ -55,7 +50,12 @@ export async function shareSnapshot(tx: Sql, principal: Principal, id: string): 
   return found;
 }
 
-async function one(sql: Sql, statement: typeof GET, principal: Principal, id: string): Promise<SnapshotView> {
+async function one(
+  sql: Sql,
+  statement: typeof SNAPSHOTS.get,
+  principal: Principal,
+  id: string,
+): Promise<SnapshotView> {
   const [row] = await sql.rows<SnapshotView>(statement, [
     principal.organizationId,
     projectFilter(principal),
@@ -66,43 +66,15 @@ async function one(sql: Sql, statement: typeof GET, principal: Principal, id: st
 }
 
 /** Reads and deletes stored copies; commands make them. */
-export class Snapshots {
-  readonly #deps: DeploymentDeps;
-
+export class Snapshots extends Archives<SnapshotView> {
   constructor(deps: DeploymentDeps) {
-    this.#deps = deps;
-  }
-
-  /** Of one deployment, also of one that has ended; newest first. */
-  async list(
-    principal: Principal,
-    deploymentId: string,
-    limit: number,
-    before: string | null,
-  ): Promise<SnapshotView[]> {
-    return this.#deps.db.rows<SnapshotView>(LIST, [
-      principal.organizationId,
-      projectFilter(principal),
-      deploymentId,
-      before,
-      limit,
-    ]);
-  }
-
-  async get(principal: Principal, ref: DeploymentRef, id: string): Promise<SnapshotView> {
-    return below(ref, "snapshot", await one(this.#deps.db, GET, principal, id));
-  }
-
-  /** Its archive; the audit log says who took it. */
-  async download(principal: Principal, ref: DeploymentRef, id: string): Promise<Download> {
-    const snapshot = await this.get(principal, ref, id);
-    return openArchive(this.#deps, principal, "snapshot", snapshot);
+    super(deps, "snapshot", SNAPSHOTS);
   }
 
   /** Refused while it is made or restored. Its archive is removed soon after. */
   async delete(principal: Principal, ref: DeploymentRef, id: string): Promise<void> {
-    await this.#deps.db.transaction(async (tx) => {
-      const snapshot = below(ref, "snapshot", await one(tx, HOLD, principal, id));
+    await this.deps.db.transaction(async (tx) => {
+      const snapshot = below(ref, "snapshot", await one(tx, SNAPSHOTS.hold, principal, id));
       const { deploymentName: name, environment, projectId, operationId } = snapshot;
       requireDestructive(principal, { name, environment }, "delete a snapshot");
       if (snapshot.state === "creating") {
