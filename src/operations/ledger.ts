@@ -231,9 +231,12 @@ export class Ledger {
     return wasFull;
   }
 
-  /** Gives an operation back, to be claimed by any worker `pauseMs` from now; changes nothing where it was taken over. */
-  async handOver(id: string, attempt: number, pauseMs = 0): Promise<void> {
-    await this.#db.run(HAND_OVER, [id, attempt, pauseMs]);
+  /**
+   * Gives an operation back, to be claimed by any worker `pauseMs` from now; changes nothing where it was taken over.
+   * @param region whose workers go on with it; null: those who could until now
+   */
+  async handOver(id: string, attempt: number, pauseMs = 0, region: string | null = null): Promise<void> {
+    await this.#db.run(HAND_OVER, [id, attempt, pauseMs, region]);
   }
 
   /** Lets operations that were handed over be sent again: no queue holds their ids any more. */

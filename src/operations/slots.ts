@@ -64,7 +64,7 @@ export async function release(tx: Sql, operationId: string): Promise<boolean> {
 export const HAND_OVER = {
   name: "operation_hand_over",
   text: `WITH given AS (
-           UPDATE operations SET
+           UPDATE operations SET region = coalesce($4, region),
              leased_by = CASE WHEN $3 > 0 THEN '' END,
              dispatched_at = CASE WHEN $3 > 0 THEN NULL ELSE clock_timestamp() END,
              lease_expires_at = CASE WHEN $3 > 0 THEN clock_timestamp() + $3 * interval '1 millisecond' END

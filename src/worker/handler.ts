@@ -67,6 +67,17 @@ export class Interruption extends OperationFailure {
   }
 }
 
+/** What is left to be done is done by the workers of another region: the operation is given to them. */
+export class Onward extends Error {
+  readonly region: string;
+
+  constructor(region: string) {
+    super(`the workers of the region ${region} go on`);
+    this.name = "Onward";
+    this.region = region;
+  }
+}
+
 /** An RFC 9457 problem for an operation's `error`. */
 export function problem(
   code: string,

@@ -10,7 +10,7 @@ import type { Signals } from "../platform/signals.js";
 import { isDatabaseAway } from "../platform/sql.js";
 import type { Span, Tracer } from "../platform/tracing.js";
 import { Attempt } from "./attempt.js";
-import { Interruption, OperationFailure, type OperationHandler, problem } from "./handler.js";
+import { Interruption, Onward, OperationFailure, type OperationHandler, problem } from "./handler.js";
 
 export interface RunnerDeps {
   readonly ledger: Ledger;
@@ -33,7 +33,7 @@ export interface RunnerDeps {
 type Ending =
   | Outcome
   | { readonly status: "lost" }
-  | { readonly status: "given-back"; readonly pauseMs: number };
+  | { readonly status: "given-back"; readonly pauseMs: number; readonly region?: string };
 
 /** Claims operations as the queue delivers them, and sees each to its end or lets another worker do so. */
 export class Runner {
@@ -141,7 +141,7 @@ export class Runner {
       const ending = await this.#run(attempt, handler);
       // A database that says nothing would keep an attempt that is over from being delivered elsewhere.
       if (ending.status !== "lost") await attempt.flushProgress();
-      if (ending.status === "given-back") await this.#giveBack(operation, ending.pauseMs);
+      if (ending.status === "given-back") await this.#giveBack(operation, ending.pauseMs, ending.region);
       else if (ending.status !== "lost") await this.#finish(operation, handler, ending);
       status = ending.status;
     } catch (error) {
@@ -188,8 +188,8 @@ export class Runner {
     await announce(signals, operation.id, "ended");
   }
 
-  async #giveBack({ id, attempt }: ClaimedOperation, pauseMs: number): Promise<void> {
-    await this.#deps.ledger.handOver(id, attempt, pauseMs);
+  async #giveBack({ id, attempt }: ClaimedOperation, pauseMs: number, region?: string): Promise<void> {
+    await this.#deps.ledger.handOver(id, attempt, pauseMs, region);
     if (pauseMs === 0) this.#handedOver.add(id);
   }
 
@@ -207,6 +207,7 @@ export class Runner {
       if (attempt.stopReason === "shutdown") return { status: "given-back", pauseMs: 0 };
       if (attempt.stopReason === "cancelled") return { status: "cancelled" };
       if (attempt.stopReason === "timeout") return failed(tooLong(operation));
+      if (error instanceof Onward) return { status: "given-back", pauseMs: ONWARD_MS, region: error.region };
       if (error instanceof Interruption && operation.attempt < error.attempts) {
         attempt.logger.warn({ problem: error.problem }, "the operation was interrupted, and is tried again");
         return { status: "given-back", pauseMs: pauseAfter(operation.attempt) };
@@ -242,6 +243,9 @@ export class Runner {
     }
   }
 }
+
+/** Until then this worker's queue has let go of it. */
+const ONWARD_MS = 100;
 
 /** Between two tries to hear of the database. */
 const REST_MS = 1_000;

@@ -10,6 +10,7 @@ export interface Database {
   readonly id: string;
   readonly name: string;
   readonly port: number;
+  readonly region: string;
   readonly connectionUrl: string;
   readonly status: { readonly state: string; readonly underIncident: boolean };
 }
@@ -30,7 +31,7 @@ export interface Done extends Accepted {
   readonly steps: readonly { readonly name: string; readonly message: string | null }[];
 }
 
-/** A Gatehouse with one region, `here`, on this machine: its folder and its ports are the test file's own. */
+/** A Gatehouse with the region `here` on this machine: its folder and its ports are the test file's own. And one `there`. */
 export interface Databases {
   readonly gatehouse: Installation;
   /** The region's. */
@@ -61,12 +62,14 @@ export interface Databases {
 }
 
 const PORTS = 40;
+/** Of the region `there`, above those. */
+const MORE = 10;
 
 export async function openDatabases(options: InstallationOptions = {}): Promise<Databases> {
   const home = await mkdtemp(join(tmpdir(), "gatehouse-deployments-"));
   // As root the servers run as other users, who must get to their data.
   await chmod(home, 0o711);
-  const from = Math.min(await freePort(), 65_535 - PORTS);
+  const from = Math.min(await freePort(), 65_535 - PORTS - MORE);
   const ports = { from, to: from + PORTS };
   const users = { first: 1_000_000 + from * 1_000, last: 1_000_999 + from * 1_000 };
   const folder = join(home, "regions");
@@ -77,6 +80,9 @@ export async function openDatabases(options: InstallationOptions = {}): Promise<
   here:
     ports: ${ports.from}-${ports.to}
     substrate: { type: process, folder: ${folder}, firstUid: ${users.first} }
+  there:
+    ports: ${ports.to + 1}-${ports.to + MORE}
+    substrate: { type: process, folder: ${join(home, "there")} }
 `,
   );
   const gatehouse = await openInstallation({

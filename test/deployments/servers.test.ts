@@ -65,6 +65,15 @@ describe.skipIf(!canRun("postgres"))("databases that real servers serve", { time
     first = await databases.read(first.id);
   });
 
+  test("are cloned into another region, by an archive that goes there", async () => {
+    const cloned = await databases.done("clone", first.id, { name: "elsewhere", region: "there" });
+    expect(cloned.error).toBeNull();
+    expect(cloned.steps.map(({ name }) => name)).toEqual(["store", "provision", "copy", "start"]);
+    const elsewhere = await databases.read(cloned.databaseId ?? "");
+    expect(elsewhere).toMatchObject({ region: "there", status: { state: "running" } });
+    expect(await count(elsewhere.connectionUrl)).toEqual(await count(first.connectionUrl));
+  });
+
   test("keep their data where an archive is bad, and the step says why", async () => {
     const sent = await databases.importFile(first.id, Buffer.from("\\! id"));
     expect(sent.status).toBe("failed");

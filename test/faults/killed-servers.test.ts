@@ -141,9 +141,13 @@ describe.skipIf(!isHere("postgres"))("postgres", () => {
       (await faults.sessionsOf(id)).some((title) => /gatehouse_incoming.* COPY/.test(title)),
     );
 
-  async function clone(of: Database, name: string): Promise<Attacked & { readonly copy: string }> {
+  async function clone(
+    of: Database,
+    name: string,
+    region: string,
+  ): Promise<Attacked & { readonly copy: string }> {
     const release = await holdCopies(of.connectionUrl);
-    const { operationId, databaseId: copy = "" } = await faults.ask("clone", of.id, { name });
+    const { operationId, databaseId: copy = "" } = await faults.ask("clone", of.id, { name, region });
     await copying(of.id);
     const check = async () => {
       await succeeded(operationId);
@@ -179,7 +183,9 @@ describe.skipIf(!isHere("postgres"))("postgres", () => {
 
     beforeAll(async () => {
       for (const one of [restored, imported]) await writeWord(one.connectionUrl, "old");
-      const copied = await clone(source, `copy: ${name}`);
+      // The last one goes into another region.
+      const region = worker && servers ? "there" : "here";
+      const copied = await clone(source, `copy: ${name}`, region);
       attacked.set("clone", copied);
       attacked.set("import", await load(imported, () => faults.importFile(imported.id, archive, 0)));
       if (worker && servers) await lateInOthers();
@@ -260,56 +266,57 @@ describe.skipIf(!isHere("postgres"))("postgres", () => {
 describe.skipIf(!isHere("graphneo"))("graphneo", () => {
   const whole = [{ word: "new", n: NODES }];
   let source: Database;
+  let imported: Database;
+  let restored: Database;
+  /** What is terminated next. */
+  let doomed: Database;
   let archive: Buffer;
   let snapshotId: string;
 
   beforeAll(async () => {
     await faults.offers("graphneo");
-    source = await faults.create("graphneo", "graph");
+    const names = ["graph", "graph imported", "graph restored", "graph doomed"];
+    const made = await Promise.all(names.map((name) => faults.create("graphneo", name)));
+    [source, imported, restored, doomed] = made as [Database, Database, Database, Database];
     await fillGraph(source.connectionUrl, "new");
     snapshotId = (await faults.done("snapshot", source.id)).snapshotId ?? "";
     archive = await faults.download(`/databases/${source.id}/snapshots/${snapshotId}/download`);
   }, LIMIT_MS);
 
-  async function createOld(name: string): Promise<Database> {
-    const made = await faults.create("graphneo", name);
-    await fillGraph(made.connectionUrl, "old");
-    return made;
-  }
+  const isLoaded = async (operationId: string, { id }: Database) => {
+    await succeeded(operationId);
+    expect(await serves(id, graphOf)).toEqual(whole);
+  };
 
-  test(
-    "when worker and servers are killed, create, import, restore and terminate come to their end",
-    async () => {
-      const [imported, restored, doomed] = (await Promise.all(
-        ["imported", "restored", "doomed"].map((name) => createOld(`graph ${name}`)),
-      )) as [Database, Database, Database];
+  test.each(VICTIMS)(
+    "when $name is killed with SIGKILL, create, import, restore and terminate come to their end",
+    async (victims) => {
+      for (const one of [imported, restored]) await fillGraph(one.connectionUrl, "old");
+      const { id: ending } = doomed;
       const hold = await holdLedger(faults.gatehouse.database, ...LATE);
       const restore = await faults.ask("restore", restored.id, { snapshotId });
-      const ending = await faults.ask("terminate", doomed.id);
-      const made = await create("graphneo", "made");
+      const removal = await faults.ask("terminate", ending);
+      const made = await create("graphneo", `graph made: ${victims.name}`);
       await hold.reached(3);
-      const importing = await faults.importFile(imported.id, archive, 0);
+      const load = await faults.importFile(imported.id, archive, 0);
       await until("the archive is tried out", () => faults.trialServer());
       const release = async () => {};
-      const loaded = async (operationId: string, id: string) => {
-        await succeeded(operationId);
-        expect(await serves(id, graphOf)).toEqual(whole);
-      };
       const attacked: Attacked[] = [
+        { ...load, server: imported.id, release, check: () => isLoaded(load.operationId, imported) },
+        { ...restore, server: restored.id, release, check: () => isLoaded(restore.operationId, restored) },
+        { ...removal, server: ending, release, check: () => isTerminated(removal.operationId, ending) },
         {
-          ...importing,
-          server: imported.id,
-          release,
-          check: () => loaded(importing.operationId, imported.id),
+          ...made,
+          server: made.id,
+          release: () => (victims.worker ? hold.drop() : hold.release()),
+          check: () => succeeded(made.operationId),
         },
-        { ...restore, server: restored.id, release, check: () => loaded(restore.operationId, restored.id) },
-        { ...ending, server: doomed.id, release, check: () => isTerminated(ending.operationId, doomed.id) },
-        { ...made, server: made.id, release: () => hold.drop(), check: () => succeeded(made.operationId) },
       ];
-      await strike(attacked, { worker: true, servers: true });
+      await strike(attacked, victims);
       for (const { check } of attacked) await check();
       expect(await serves(made.id, graphOf)).toEqual([]);
       await nothingStays();
+      doomed = await faults.read(made.id);
     },
     LIMIT_MS,
   );

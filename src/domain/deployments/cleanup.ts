@@ -16,7 +16,7 @@ const UNWANTED = (table: ArchiveTable) =>
      ${table === "snapshots" ? `AND NOT ${BEING_RESTORED}` : ""} ORDER BY s.id LIMIT ${BATCH}`;
 
 const UPLOADS = `SELECT o.payload -> 'upload' ->> 'blobKey' AS "blobKey", o.finished_at IS NULL AS needed
-  FROM operations o WHERE o.operation_type = 'deployment.import' AND o.payload -> 'upload' ->> 'blobKey' = ANY ($1::text[])`;
+  FROM operations o WHERE o.operation_type IN ('deployment.import', 'deployment.clone') AND o.payload -> 'upload' ->> 'blobKey' = ANY ($1::text[])`;
 
 /**
  * Removes archives that nobody wants any more: snapshots and exports that were deleted or have expired, and their

@@ -5,16 +5,12 @@ import { newId } from "../../platform/ids.js";
 import type { OnAccept } from "../jobs/sync.js";
 import { acceptCommand, beginOn, type DeploymentDeps } from "./accept.js";
 import type { Acceptor, Plan } from "./acceptor.js";
-import {
-  type DeploymentRef,
-  type HeldDeployment,
-  holdVisible,
-  requireBeginning,
-  requireDestructive,
-} from "./access.js";
+import { type DeploymentRef, holdVisible, requireBeginning, requireDestructive } from "./access.js";
+import { blobKeyOf } from "./archives.js";
 import { type Choice, requireRoom } from "./catalog.js";
 import { type Deployments, insertDeployment, nameTaken } from "./deployments.js";
 import { DEPLOYMENT } from "./operations.js";
+import type { DeploymentRecord } from "./record.js";
 import { newPassword, sealPassword } from "./secrets.js";
 import { insertSnapshot } from "./snapshots.js";
 
@@ -58,7 +54,7 @@ export class Commands {
     return this.#acceptor.accept("restart", principal, ref, async () => ({ extra: { reset } }), onAccept);
   }
 
-  /** A second deployment, with an address and a password of its own, in the same region. */
+  /** A second deployment, with an address and a password of its own; in another region the data gets there as an archive. */
   async clone(
     principal: Principal,
     ref: DeploymentRef,
@@ -67,31 +63,35 @@ export class Commands {
   ): Promise<Operation> {
     const { project: reference } = input;
     const chosen = reference === undefined ? null : await this.#deployments.projectOf(principal, reference);
+    const { db } = this.#deps;
+    // Neither engine nor version nor region of a deployment ever change.
+    const choice = await this.#choiceFor(await this.#deployments.find(db, principal, ref), input);
     const plan: Plan<"clone"> = async (tx, on) => {
-      const choice = this.#choiceFor(on, input);
+      requireRoom(choice.plan, on.storageBytes);
       const project = chosen ?? { id: on.projectId, organizationId: on.organizationId };
       const clone = await insertDeployment(tx, this.#deps, principal, project, input, choice);
       const other = await beginOn(tx, "create", clone);
       const locks = [{ type: DEPLOYMENT, id: clone.id }];
-      return { extra: { other }, locks, details: { clone: clone.id, cloneName: input.name } };
+      const { region } = clone;
+      const upload = { blobKey: blobKeyOf("uploads", clone.id) };
+      const extra = region === on.region ? { other } : { other, region, upload };
+      return { extra, locks, details: { clone: clone.id, cloneName: input.name } };
     };
     return this.#acceptor.accept("clone", principal, ref, plan, onAccept).catch((error: unknown) => {
       throw nameTaken(error, input.name);
     });
   }
 
-  #choiceFor(on: HeldDeployment, { plan, region }: CloneInput): Choice {
+  async #choiceFor(
+    on: DeploymentRecord,
+    { plan = on.plan, region = on.region }: CloneInput,
+  ): Promise<Choice> {
     const { catalog } = this.#deps;
     const { engine, version, extras } = on;
-    if (region !== undefined && region !== on.region) {
-      const message = `must be ${on.region}: a clone is made beside its database; to move one, create another there and restore a snapshot into it`;
-      throw invalid(`/region ${message}`, [{ path: "/region", message }]);
-    }
-    const place = catalog.regionOf(on.region);
-    if (place === null) throw conflict(`the region ${on.region} is not configured any more`);
-    const chosen = catalog.choosePlan(plan ?? on.plan, engine);
-    requireRoom(chosen, on.storageBytes);
-    return { engine, version, extras, plan: chosen, region: place };
+    if (region !== on.region) return catalog.choose({ engine, version, extras, plan, region });
+    const place = catalog.regionOf(region);
+    if (place === null) throw conflict(`the region ${region} is not configured any more`);
+    return { engine, version, extras, plan: catalog.choosePlan(plan, engine), region: place };
   }
 
   /**

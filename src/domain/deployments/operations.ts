@@ -45,6 +45,9 @@ export interface RestartPayload extends Target {
 /** The deployment is the one that is copied; `other` is its clone, which is `creating`. */
 export interface ClonePayload extends Target {
   readonly other: Target;
+  /** Where the clone is in another region: that, and where the archive on its way there is in the blob store. */
+  readonly region?: string;
+  readonly upload?: { readonly blobKey: string };
 }
 
 export interface SnapshotPayload extends Target {

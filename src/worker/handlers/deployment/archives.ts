@@ -32,7 +32,7 @@ export async function storeSnapshot(
   const { blobKey } = await archiveOf(deps, "snapshots", snapshotId);
   return context.step("snapshot", async () => {
     context.progress({ percent: 5, message: "copying" });
-    return store(deps, context, blobKey, await engine.snapshot(instance, at), instance);
+    return storeArchive(deps, context, blobKey, await engine.snapshot(instance, at), instance);
   });
 }
 
@@ -46,14 +46,15 @@ export async function exportArchive(
   const { blobKey } = await archiveOf(deps, "deployment_exports", payload.exportId);
   return context.step("export", async () => {
     context.progress({ percent: 5, message: "exporting" });
-    return store(deps, context, blobKey, await engine.export(instance, at), instance);
+    return storeArchive(deps, context, blobKey, await engine.export(instance, at), instance);
   });
 }
 
 /** An archive is no larger than what it is of may be, but for what its form adds. */
 const ROOM = 2;
 
-function store(
+/** Keeps the engine's copy of a deployment in the blob store. */
+export function storeArchive(
   { blobs }: DeploymentDeps,
   context: HandlerContext,
   blobKey: string,
