@@ -15,9 +15,9 @@ const TARGET = 1.15;
 const MAX_RSS_MIB = 200;
 const MIB = 1_024 ** 2;
 const FILE = "graph.rdb";
-/** A node has an id and a text of 4 KiB that cannot be compressed; it knows the one before it. */
-const TEXT_BYTES = 4_096;
-const TEXTS = Array.from({ length: 256 }, () => randomBytes((TEXT_BYTES * 3) / 4).toString("base64"));
+/** Every other node has a text of 16 KiB that cannot be compressed. */
+const TEXT_BYTES = 16_384;
+const TEXTS = Array.from({ length: 64 }, () => randomBytes((TEXT_BYTES * 3) / 4).toString("base64"));
 
 /**
  * A graph of so many MiB: the worker's memory while it is imported, and the seconds of a pause and a resume against those
@@ -56,11 +56,7 @@ async function fill(url: string, mib: number): Promise<void> {
     await cypher(
       url,
       `CYPHER texts=${JSON.stringify(TEXTS)} UNWIND range(${from}, ${upTo}) AS i
-       CREATE (:Node {id: i, changed: 0, text: $texts[i % ${TEXTS.length}]})`,
-    );
-    await cypher(
-      url,
-      `UNWIND range(${Math.max(from, 1)}, ${upTo}) AS i MATCH (a:Node {id: i - 1}), (b:Node {id: i}) CREATE (b)-[:AFTER]->(a)`,
+       CREATE (:Node {id: i, changed: 0, text: $texts[i % ${TEXTS.length}]})-[:OF]->(:Tag {id: i})`,
     );
   }
 }

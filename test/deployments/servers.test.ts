@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { FalkorDB } from "falkordb";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createGraphEngine } from "../../src/engines/graph/engine.js";
@@ -63,6 +64,15 @@ describe.skipIf(!canRun("postgres"))("databases that real servers serve", { time
     expect((await databases.done("restore", first.id, { snapshotId })).status).toBe("finished");
     expect(await count(second.connectionUrl)).toEqual([{ n: 1 }]);
     first = await databases.read(first.id);
+  });
+
+  test("are reached and taken away by PostgreSQL's own tools", async () => {
+    const exported = await databases.done("export", first.id);
+    const archive = await databases.download(`/databases/${first.id}/exports/${exported.exportId}/download`);
+    const run = (tool: string, args: readonly string[], input?: Buffer) =>
+      execFileSync(tool, args, { encoding: "utf8", ...(input === undefined ? {} : { input }) });
+    expect(run("pg_restore", ["--list"], archive)).toContain("TABLE DATA public kept");
+    expect(run("psql", [first.connectionUrl, "-Atc", "SELECT count(*) FROM kept"])).toBe("1\n");
   });
 
   test("are cloned into another region, by an archive that goes there", async () => {
