@@ -195,7 +195,7 @@ describe("a clone", () => {
     }
   });
 
-  test("stays beside its database, has room for its data, and a name that is free", async () => {
+  test("has a region that there is, room for its data, and a name that is free", async () => {
     const source = await api.database("running", { plan: "ds2" });
     statusOf(await api.command(source.id, "clone", { name: api.name(), region: "mars" }), 400);
     statusOf(await api.command(source.id, "clone", { name: source.name }), 409);
