@@ -62,7 +62,7 @@ export function buildServices(
     projects: new Projects(prisma),
     connections,
     catalog,
-    probes: new Probes({ db, ledger, dispatcher, waiters, connections, masterKey }),
+    probes: new Probes({ ledger, dispatcher, waiters, connections, masterKey }),
     jobs,
     jobSchedules: new JobSchedules(prisma, jobs),
     syncs: new Syncs(db, ledger, dispatcher),

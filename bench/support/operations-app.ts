@@ -53,11 +53,7 @@ app.post(
   { config: { scopes: ["operation:write"], idempotency: "transaction" } },
   async (request, reply) => {
     const operation = await acceptWork(services, request, reply, acceptedAnswer, async (onAccept) => {
-      const accepted = await db.transaction(async (tx) => {
-        const made = await ledger.request(tx, noop(request.principal));
-        await onAccept?.(tx, made);
-        return made;
-      });
+      const accepted = await ledger.accept(noop(request.principal), onAccept);
       void dispatcher.dispatch();
       return accepted;
     });

@@ -18,6 +18,7 @@ const MEDIAN = {
 
 interface Known {
   readonly since: number;
+  readonly askedOn: Sql;
   readonly seconds: Promise<number | null>;
   settled: boolean;
 }
@@ -40,9 +41,10 @@ export class Durations {
     const found = this.#known.get(type);
     const now = performance.now();
     if (found !== undefined && now - found.since < KEPT_MS) {
-      return found.settled || tx === undefined ? found.seconds : ask(tx, type);
+      return found.settled || tx === undefined || tx === found.askedOn ? found.seconds : ask(tx, type);
     }
-    const known: Known = { since: now, seconds: ask(tx ?? this.#sql, type), settled: false };
+    const askedOn = tx ?? this.#sql;
+    const known: Known = { since: now, askedOn, seconds: ask(askedOn, type), settled: false };
     this.#known.set(type, known);
     void known.seconds.then(() => {
       known.settled = true;

@@ -1,6 +1,6 @@
 import { Batch } from "../platform/batch.js";
 import type { MasterKey } from "../platform/crypto.js";
-import type { Database, Sql } from "../platform/sql.js";
+import { type Database, type Sql, toJsonb } from "../platform/sql.js";
 
 /** A request that may come again. */
 export interface Repeatable {
@@ -58,22 +58,30 @@ const FIND = {
 const SEALED_UNTIL = (sealed: string): string =>
   `CASE WHEN ${sealed}::bytea IS NOT NULL THEN clock_timestamp() + ${SECRET_KEPT} END`;
 
-/** Takes the key where nobody has it, or nobody any more; at once with the answer, where that is known. */
+/**
+ * Takes the keys that nobody has, or nobody any more; at once with the answers, where those are known. In the order
+ * of the keys, so that no two transactions wait for each other.
+ */
 const TAKE = {
   name: "idempotency_take",
   text: `INSERT INTO idempotency_keys AS k
            (id, claim, request_hash, method, path, projects, all_projects, locked_until, expires_at,
             status, headers, body, sealed_body, sealed_until)
-         VALUES ($1, $2, $3, $4, $5, coalesce($6::uuid[], '{}'), $6::uuid[] IS NULL,
+         SELECT decode(key, 'hex'), wish.claim, decode(wish.request_hash, 'hex'), wish.method, wish.path,
+           ARRAY(SELECT jsonb_array_elements_text(coalesce(wish.projects, '[]'))::uuid), wish.projects IS NULL,
            clock_timestamp() + ${IN_FLIGHT}, clock_timestamp() + ${KEPT},
-           $7, coalesce($8::jsonb, '{}'), $9, $10::bytea, ${SEALED_UNTIL("$10")})
+           wish.status, coalesce(wish.headers, '{}'), wish.body, decode(sealed, 'hex'), ${SEALED_UNTIL("decode(sealed, 'hex')")}
+         FROM jsonb_to_recordset($1::jsonb) AS wish (key text, claim uuid, request_hash text, method text, path text,
+           projects jsonb, status int, headers jsonb, body text, sealed text)
+         ORDER BY key
          ON CONFLICT (id) DO UPDATE
          SET claim = excluded.claim, request_hash = excluded.request_hash,
              projects = excluded.projects, all_projects = excluded.all_projects,
              status = excluded.status, headers = excluded.headers, body = excluded.body,
              sealed_body = excluded.sealed_body, sealed_until = excluded.sealed_until,
              locked_until = excluded.locked_until, created_at = clock_timestamp(), expires_at = excluded.expires_at
-         WHERE k.expires_at <= clock_timestamp() OR k.status IS NULL AND k.locked_until <= clock_timestamp()`,
+         WHERE k.expires_at <= clock_timestamp() OR k.status IS NULL AND k.locked_until <= clock_timestamp()
+         RETURNING claim`,
 };
 
 const SETTLE = {
@@ -116,6 +124,8 @@ export class IdempotencyKeys {
   readonly #db: Database;
   readonly #masterKey: MasterKey;
   readonly #rows: Batch<Uint8Array, Row | null>;
+  /** What one transaction keeps for several goes in one statement. */
+  readonly #keeping = new WeakMap<Sql, Batch<Taking, boolean>>();
   /** Claims of this process, by the names of their takings. */
   readonly #held = new Map<string, { readonly id: Uint8Array; readonly since: number }>();
   #renewals: NodeJS.Timeout | null = null;
@@ -141,7 +151,7 @@ export class IdempotencyKeys {
 
   #bodyOf(id: Uint8Array, { body, sealedBody }: Row): string | null {
     if (sealedBody === null) return body;
-    return this.#masterKey.decrypt("idempotency-answers", contextOf(id), sealedBody).toString();
+    return this.#masterKey.decrypt("idempotency-answers", hexOf(id), sealedBody).toString();
   }
 
   /**
@@ -150,7 +160,8 @@ export class IdempotencyKeys {
    * @param claim names this taking of the key
    */
   async claim(request: Repeatable, claim: string): Promise<boolean> {
-    if (!(await this.#take(this.#db, request, claim, null))) return false;
+    const [isMine] = await take(this.#db, [this.#takingOf(request, claim, null)]);
+    if (isMine !== true) return false;
     this.#held.set(claim, { id: request.id, since: performance.now() });
     this.#renewals ??= setInterval(() => void this.#renew(), RENEW_EVERY_MS).unref();
     return true;
@@ -174,7 +185,9 @@ export class IdempotencyKeys {
    * all. False where another request has the key: then the effect must not be.
    */
   keep(tx: Sql, request: Repeatable, claim: string, answer: KeptAnswer): Promise<boolean> {
-    return this.#take(tx, request, claim, answer);
+    const batch = this.#keeping.get(tx) ?? new Batch<Taking, boolean>((takings) => take(tx, takings));
+    this.#keeping.set(tx, batch);
+    return batch.ask(this.#takingOf(request, claim, answer));
   }
 
   async settle(id: Uint8Array, claim: string, answer: KeptAnswer): Promise<void> {
@@ -188,16 +201,22 @@ export class IdempotencyKeys {
     await this.#db.run(RELEASE, [id, claim]);
   }
 
-  async #take(sql: Sql, request: Repeatable, claim: string, answer: KeptAnswer | null): Promise<boolean> {
-    const { id, requestHash, method, path, projects } = request;
-    const kept = answer === null ? [null, null, null, null] : this.#valuesOf(id, answer);
-    return (await sql.run(TAKE, [id, claim, requestHash, method, path, projects, ...kept])) > 0;
+  #takingOf(request: Repeatable, claim: string, answer: KeptAnswer | null): Taking {
+    const { id, method, path, projects } = request;
+    const sealed = answer === null ? null : this.#seal(id, answer);
+    return {
+      ...{ key: hexOf(id), claim, request_hash: hexOf(request.requestHash), method, path, projects },
+      ...{ status: answer?.status ?? null, headers: answer?.headers ?? null, body: answer?.body ?? null },
+      sealed: sealed === null ? null : hexOf(sealed),
+    };
   }
 
-  #valuesOf(id: Uint8Array, { status, headers, body, secretBody = null }: KeptAnswer): readonly unknown[] {
-    const sealed =
-      secretBody === null ? null : this.#masterKey.encrypt("idempotency-answers", contextOf(id), secretBody);
-    return [status, JSON.stringify(headers), body, sealed];
+  #valuesOf(id: Uint8Array, answer: KeptAnswer): readonly unknown[] {
+    return [answer.status, JSON.stringify(answer.headers), answer.body, this.#seal(id, answer)];
+  }
+
+  #seal(id: Uint8Array, { secretBody = null }: KeptAnswer): Uint8Array | null {
+    return secretBody === null ? null : this.#masterKey.encrypt("idempotency-answers", hexOf(id), secretBody);
   }
 
   /** Removes what has expired, secrets first, in batches; says how much. */
@@ -210,7 +229,28 @@ export class IdempotencyKeys {
   }
 }
 
-/** A ciphertext that is moved to another row does not open. */
-function contextOf(id: Uint8Array): string {
-  return Buffer.from(id).toString("hex");
+/** A key that is to be taken, as the statement reads it. */
+interface Taking {
+  readonly key: string;
+  readonly claim: string;
+  readonly request_hash: string;
+  readonly method: string;
+  readonly path: string;
+  readonly projects: readonly string[] | null;
+  readonly status: number | null;
+  readonly headers: Readonly<Record<string, string>> | null;
+  readonly body: string | null;
+  readonly sealed: string | null;
+}
+
+/** Which of them were to be had. */
+async function take(sql: Sql, takings: readonly Taking[]): Promise<boolean[]> {
+  const rows = await sql.rows<{ claim: string }>(TAKE, [toJsonb(takings)]);
+  const taken = new Set(rows.map(({ claim }) => claim));
+  return takings.map(({ claim }) => taken.has(claim));
+}
+
+/** As context of a ciphertext, too: one that is moved to another row does not open. */
+function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
 }

@@ -1,6 +1,7 @@
 import { conflict } from "../platform/errors.js";
 import { newId } from "../platform/ids.js";
 import { type Database, type Sql, toJsonb } from "../platform/sql.js";
+import { Acceptances } from "./acceptances.js";
 import { CATALOG, type OperationKind, type OperationType, SCHEDULED_HANDICAP } from "./catalog.js";
 import { Claims } from "./claim.js";
 import { COLUMNS } from "./columns.js";
@@ -22,9 +23,15 @@ import { AttemptWrites, type Finished } from "./writes.js";
 const INSERT = {
   name: "operation_insert",
   text: `INSERT INTO operations (id, organization_id, project_id, operation_type, resource_type, resource_id, payload,
-           payload_secrets, priority, max_attempts, timeout_seconds, created_by, region, request_id,
-           traceparent)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING ${COLUMNS}`,
+           payload_secrets, priority, max_attempts, timeout_seconds, created_by, region, request_id, traceparent)
+         SELECT id, organization_id, project_id, operation_type, resource_type, resource_id, coalesce(payload, 'null'),
+           decode(payload_secrets, 'hex'), priority, max_attempts, timeout_seconds, created_by, region, request_id,
+           traceparent
+         FROM jsonb_to_recordset($1::jsonb) AS wish (id uuid, organization_id uuid, project_id uuid,
+           operation_type text, resource_type text, resource_id uuid, payload jsonb, payload_secrets text,
+           priority int, max_attempts int, timeout_seconds int, created_by jsonb, region text, request_id text,
+           traceparent text)
+         RETURNING ${COLUMNS}`,
 };
 
 const LOCK = {
@@ -91,6 +98,7 @@ export class Ledger {
   readonly #db: Database;
   readonly #observer: LedgerObserver | undefined;
   readonly #catalog: Readonly<Record<OperationType, OperationKind>>;
+  readonly #acceptances: Acceptances<OperationRequest>;
   readonly #claims: Claims;
   readonly #writes: AttemptWrites;
   readonly #reader: OperationReader;
@@ -102,6 +110,7 @@ export class Ledger {
     this.#db = db;
     this.#observer = observer;
     this.#catalog = catalog;
+    this.#acceptances = new Acceptances(db, (tx, requests) => this.#insert(tx, requests));
     this.#claims = new Claims(db, concurrency);
     this.#writes = new AttemptWrites(db);
     this.#reader = new OperationReader(db);
@@ -112,29 +121,59 @@ export class Ledger {
    * effect or not at all. Throws a conflict that names the blocking operation where a lock is taken.
    */
   async request(tx: Sql, request: OperationRequest): Promise<Operation> {
-    const kind = this.#catalog[request.operationType];
-    const id = request.id ?? newId();
-    const [operation] = await tx.rows<Operation>(INSERT, [
-      id,
-      request.organizationId,
-      request.projectId,
-      request.operationType,
-      request.resource.type,
-      request.resource.id,
-      toJsonb(request.payload),
-      request.payloadSecrets ?? null,
-      kind.priority + (request.scheduled === true ? SCHEDULED_HANDICAP : 0),
-      kind.maxAttempts,
-      kind.timeoutSeconds,
-      toJsonb(request.createdBy),
-      request.region ?? null,
-      request.origin.requestId,
-      request.origin.traceparent ?? null,
-    ]);
+    const [operation] = await this.#insert(tx, [request]);
     if (operation === undefined) throw new Error("an insert returned no row");
-    await this.#lock(tx, id, request.locks);
-    tx.afterCommit(() => this.#observer?.accepted(operation, request.origin));
     return operation;
+  }
+
+  /**
+   * Accepts work whose caller writes nothing else, in a transaction that it may share with others that ask at the same
+   * time. Throws as `request`.
+   * @param onAccept keeps the answer in that transaction; called once more where the first one is taken back
+   */
+  accept(
+    request: OperationRequest,
+    onAccept: (tx: Sql, operation: Operation) => Promise<void> = async () => {},
+  ): Promise<Operation> {
+    return this.#acceptances.accept({ request: { ...request, id: request.id ?? newId() }, onAccept });
+  }
+
+  async #insert(tx: Sql, requests: readonly OperationRequest[]): Promise<Operation[]> {
+    const wishes = requests.map((request) => this.#rowOf(request));
+    const inserted = await tx.rows<Operation>(INSERT, [toJsonb(wishes)]);
+    const byId = new Map(inserted.map((operation) => [operation.id, operation]));
+    const operations: Operation[] = [];
+    for (const [nr, { id }] of wishes.entries()) {
+      const operation = byId.get(id);
+      const request = requests[nr];
+      if (operation === undefined || request === undefined) throw new Error("an insert returned no row");
+      await this.#lock(tx, id, request.locks);
+      tx.afterCommit(() => this.#observer?.accepted(operation, request.origin));
+      operations.push(operation);
+    }
+    return operations;
+  }
+
+  #rowOf(request: OperationRequest) {
+    const kind = this.#catalog[request.operationType];
+    return {
+      id: request.id ?? newId(),
+      organization_id: request.organizationId,
+      project_id: request.projectId,
+      operation_type: request.operationType,
+      resource_type: request.resource.type,
+      resource_id: request.resource.id,
+      payload: request.payload,
+      payload_secrets:
+        request.payloadSecrets === undefined ? null : Buffer.from(request.payloadSecrets).toString("hex"),
+      priority: kind.priority + (request.scheduled === true ? SCHEDULED_HANDICAP : 0),
+      max_attempts: kind.maxAttempts,
+      timeout_seconds: kind.timeoutSeconds,
+      created_by: request.createdBy,
+      region: request.region ?? null,
+      request_id: request.origin.requestId,
+      traceparent: request.origin.traceparent ?? null,
+    };
   }
 
   async #lock(tx: Sql, operationId: string, wanted: readonly LockTarget[]): Promise<void> {

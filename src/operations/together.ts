@@ -1,5 +1,5 @@
 import { Batch } from "../platform/batch.js";
-import { isDatabaseAway } from "../platform/sql.js";
+import { isDatabaseAway, isLockTimeout } from "../platform/sql.js";
 
 /** What a statement does with a row that somebody else holds: leaves it out, or waits for it. */
 export type Locking = "FOR UPDATE SKIP LOCKED" | "FOR UPDATE";
@@ -34,7 +34,8 @@ export class Together<Wish, Answer> {
     try {
       return await this.#write(wishes, "FOR UPDATE SKIP LOCKED");
     } catch (error) {
-      if (wishes.length === 1 || isDatabaseAway(error)) throw error;
+      const isFinal = wishes.length === 1 && !isLockTimeout(error);
+      if (isFinal || isDatabaseAway(error)) throw error;
       return wishes.map(() => undefined);
     }
   }

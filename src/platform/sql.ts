@@ -105,8 +105,14 @@ export class Database extends Runner {
     this.pool = pool;
   }
 
-  /** Commits when `work` resolves, rolls back when it rejects; a connection in doubt is thrown away. */
-  async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+  /**
+   * Commits when `work` resolves, rolls back when it rejects; a connection in doubt is thrown away.
+   * @param options.lockTimeoutMs rejects (`isLockTimeout`) where a lock is waited for longer; default: waits
+   */
+  async transaction<T>(
+    work: (tx: Transaction) => Promise<T>,
+    { lockTimeoutMs }: { readonly lockTimeoutMs?: number } = {},
+  ): Promise<T> {
     const client = await this.pool.connect();
     let broken = false;
     // The pool hears idle connections alone; unheard, the event of this one would end the process.
@@ -115,7 +121,9 @@ export class Database extends Runner {
     };
     client.on("error", onError);
     try {
-      await client.query("BEGIN");
+      await client.query(
+        lockTimeoutMs === undefined ? "BEGIN" : `BEGIN; SET LOCAL lock_timeout = ${lockTimeoutMs}`,
+      );
       const transaction = new Transaction(client);
       const result = await work(transaction);
       await client.query("COMMIT");
@@ -178,6 +186,11 @@ const TRANSIENT_PRISMA = /^P(1001|1002|1008|1017|2024|2028|2034)$/;
 /** Of pg and pg-pool, which give these no code. */
 const TRANSIENT_MESSAGE =
   /Connection terminated|timeout exceeded when trying to connect|connection timeout|query read timeout|is not queryable/i;
+
+/** Whether a statement failed because a lock was not to be had in time (SQLSTATE lock_not_available). */
+export function isLockTimeout(error: unknown): boolean {
+  return error instanceof Error && (error as { code?: unknown }).code === "55P03";
+}
 
 /** Whether a statement failed because the database was away for a moment: the same may work soon. */
 export function isDatabaseAway(error: unknown): boolean {

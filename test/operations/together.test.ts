@@ -3,7 +3,7 @@ import { LeaseLostError, Ledger } from "../../src/operations/ledger.js";
 import type { Operation } from "../../src/operations/operation.js";
 import { newId } from "../../src/platform/ids.js";
 import { until } from "../support/until.js";
-import { LEASE_MS, type LedgerBench, openLedger } from "./support.js";
+import { LEASE_MS, type LedgerBench, openLedger, wish } from "./support.js";
 
 let bench: LedgerBench;
 beforeAll(async () => {
@@ -122,5 +122,69 @@ describe("what a process writes at once", () => {
     expect(first).toMatchObject({ value: { id: ids[0], attempt: 1 } });
     expect(second).toMatchObject({ reason: { code: "22P02" } });
     expect(third).toMatchObject({ value: { id: ids[2], attempt: 1 } });
+  });
+});
+
+describe("what is accepted at once", () => {
+  test("is accepted in one transaction, for each organization and with its own answer", async () => {
+    const answered: string[] = [];
+    const wishes = Array.from({ length: 10 }, () => wish());
+    const transaction = vi.spyOn(bench.db, "transaction");
+    const accepted = await Promise.all(
+      wishes.map((one) =>
+        bench.ledger.accept(one, async (_tx, { id, organizationId }) => {
+          answered.push(`${id} ${organizationId}`);
+        }),
+      ),
+    );
+    expect(transaction).toHaveBeenCalledTimes(1);
+    transaction.mockRestore();
+    expect(accepted.map((one) => one.organizationId)).toEqual(wishes.map((one) => one.organizationId));
+    expect(answered).toEqual(accepted.map((one) => `${one.id} ${one.organizationId}`));
+    for (const { id } of accepted) expect(await bench.row(id)).toMatchObject({ status: "pending" });
+  });
+
+  test("is accepted but for what is in conflict, and that names the blocking operation", async () => {
+    const locks = [{ type: "thing", id: newId() }];
+    const blocking = await bench.accept({ locks });
+    const [before, blocked, behind] = await Promise.allSettled([
+      bench.ledger.accept(wish()),
+      bench.ledger.accept(wish({ locks })),
+      bench.ledger.accept(wish()),
+    ]);
+    expect([before?.status, behind?.status]).toEqual(["fulfilled", "fulfilled"]);
+    expect(blocked).toMatchObject({
+      reason: { code: "conflict", details: { operationId: blocking.id } },
+    });
+  });
+
+  test("is there with its answer or not at all, whatever becomes of the others", async () => {
+    const organizationId = newId();
+    const [kept, refused] = await Promise.allSettled([
+      bench.ledger.accept(wish({ organizationId })),
+      bench.ledger.accept(wish({ organizationId }), () => Promise.reject(new Error("the key is taken"))),
+    ]);
+    expect(refused).toMatchObject({ reason: { message: "the key is taken" } });
+    const rows = await bench.database.query<{ id: string }>(
+      "SELECT id FROM operations WHERE organization_id = $1",
+      [organizationId],
+    );
+    expect(rows).toEqual([{ id: kept?.status === "fulfilled" ? kept.value.id : "" }]);
+  });
+
+  test("waits for no lock but its own that another process holds", async () => {
+    const locks = [{ type: "thing", id: newId() }];
+    const { blocked } = await bench.db.transaction(async (tx) => {
+      await bench.ledger.request(tx, wish({ locks }));
+      let ended = false;
+      const held = bench.ledger.accept(wish({ locks })).finally(() => {
+        ended = true;
+      });
+      held.catch(() => {});
+      await bench.ledger.accept(wish());
+      expect(ended).toBe(false);
+      return { blocked: held };
+    });
+    await expect(blocked).rejects.toMatchObject({ code: "conflict" });
   });
 });

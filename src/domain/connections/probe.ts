@@ -6,7 +6,6 @@ import type { Waiters } from "../../operations/waiters.js";
 import type { MasterKey } from "../../platform/crypto.js";
 import { AppError, invalid } from "../../platform/errors.js";
 import { newId } from "../../platform/ids.js";
-import type { Database } from "../../platform/sql.js";
 import type { Project } from "../projects/projects.js";
 import { type Config, checkConfig, type Role, withDefaults } from "./config.js";
 import type { Connections } from "./connections.js";
@@ -50,7 +49,6 @@ export interface DiscoveredStream {
 }
 
 export interface ProbeDeps {
-  readonly db: Database;
   readonly ledger: Ledger;
   readonly dispatcher: Dispatcher;
   readonly waiters: Waiters;
@@ -95,26 +93,24 @@ export class Probes {
     role: Role,
     target: ProbeTarget,
   ): Promise<Operation> {
-    const { db, ledger, dispatcher, waiters, connections, masterKey } = this.#deps;
+    const { ledger, dispatcher, waiters, connections, masterKey } = this.#deps;
     const spec = connections.spec(role, target.type, target.version);
     const sent = await connections.unmasked(project, role, target);
     checkConfig(spec, sent);
     const config = withDefaults(spec, sent);
     const id = newId();
-    const operation = await db.transaction((tx) =>
-      ledger.request(tx, {
-        id,
-        organizationId: project.organizationId,
-        projectId: project.id,
-        operationType,
-        resource: { type: "project", id: project.id },
-        locks: [],
-        payload: { role, type: target.type, version: target.version },
-        payloadSecrets: masterKey.encrypt("operation-payloads", id, JSON.stringify(config)),
-        createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
-        origin: principal.origin,
-      }),
-    );
+    const operation = await ledger.accept({
+      id,
+      organizationId: project.organizationId,
+      projectId: project.id,
+      operationType,
+      resource: { type: "project", id: project.id },
+      locks: [],
+      payload: { role, type: target.type, version: target.version },
+      payloadSecrets: masterKey.encrypt("operation-payloads", id, JSON.stringify(config)),
+      createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
+      origin: principal.origin,
+    });
     void dispatcher.dispatch();
     await waiters.wait(id, LIMIT_MS + MARGIN_MS);
     const seenBy = { organizationId: project.organizationId, projects: null };
