@@ -22,14 +22,20 @@ const WARN = 40;
 /**
  * The process's logger: JSON lines on stdout, secrets taken out by name. Lines of a tenth of a second are written
  * together, since a write per request is a good part of what a request costs; from warnings on they are written at
- * once, and all that is there when the process ends.
+ * once, and all that is there when the process ends. Where nobody reads them any more, there are none.
  * @param path instead of stdout
  */
 export function createLogger(level: string, role: string, path?: string): Logger {
-  const lines = pino.destination({ dest: path ?? 1, sync: true, minLength: BUFFER_BYTES });
-  const flush = (): void => lines.flushSync();
-  setInterval(flush, LONGEST_WAIT_MS).unref();
-  process.once("exit", flush);
+  const lines = pino.destination({
+    ...{ dest: path ?? 1, sync: true, minLength: BUFFER_BYTES, periodicFlush: LONGEST_WAIT_MS },
+  });
+  // Not by `flushSync` alone: where nobody reads any more, that one tries for ever. This one finds out, and then the
+  // other does nothing.
+  const flush = (): void => lines.flush();
+  process.once("exit", () => {
+    flush();
+    lines.flushSync();
+  });
   return pino(
     {
       ...{ level, base: { role, pid: process.pid } },
