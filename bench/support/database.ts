@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import pg from "pg";
@@ -19,6 +19,8 @@ export interface BenchDatabase {
 export async function createBenchDatabase(): Promise<BenchDatabase> {
   const given = process.env["GATEHOUSE_TEST_ADMIN_URL"];
   const home = await mkdtemp(join(tmpdir(), "gatehouse-bench-"));
+  // As root the server runs as another user, who must get to its data: else that is outside, and stays there.
+  await chmod(home, 0o711);
   const server = given === undefined ? await startEmbeddedPostgres({ home, log: () => {} }) : null;
   const admin = new URL(given ?? server?.adminUrl ?? "");
   admin.pathname = "/postgres";

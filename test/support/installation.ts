@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -119,6 +119,8 @@ const PUBLIC_URL = "https://gatehouse.example";
 export async function openInstallation(options: InstallationOptions = {}): Promise<Installation> {
   const database = await createDatabase();
   const home = await mkdtemp(join(tmpdir(), "gatehouse-installation-"));
+  // As root its databases run as other users, who must get to their data: else that is outside, and stays there.
+  await chmod(home, 0o711);
   const admin = { clientId: "administrator", clientSecret: "the secret of the tests' administrator" };
   const filesRoot = join(home, "files");
   await mkdir(filesRoot);

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MasterKey } from "../../../src/platform/crypto.js";
@@ -30,6 +30,8 @@ export interface OpenSite extends Site {
 /** Starts PostgreSQL, Redis where it is asked for, two api and two worker processes, with jobs and their stores. */
 export async function openSite(backend: "postgres" | "redis", random: Random): Promise<OpenSite> {
   const home = await mkdtemp(join(tmpdir(), "gatehouse-site-"));
+  // As root its databases run as other users, who must get to their data: else that is outside, and stays there.
+  await chmod(home, 0o711);
   const filesRoot = join(home, "files");
   await mkdir(filesRoot);
   const server = await createDatabaseServer();
