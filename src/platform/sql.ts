@@ -197,15 +197,19 @@ export function isDatabaseAway(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const { code, meta } = error as { code?: unknown; meta?: PrismaMeta };
   if (isTransient(code)) return true;
-  const cause = meta?.driverAdapterError?.cause;
+  // Prisma's client wraps what its adapter throws, but not what that throws at the end of a transaction.
+  const cause = (error.name === "DriverAdapterError" ? (error as AdapterError) : meta?.driverAdapterError)
+    ?.cause;
   if (cause !== undefined) return TRANSIENT_KIND.has(String(cause.kind)) || isTransient(cause.originalCode);
   return TRANSIENT_MESSAGE.test(error.message);
 }
 
+interface AdapterError {
+  readonly cause?: { readonly kind?: unknown; readonly originalCode?: unknown };
+}
+
 interface PrismaMeta {
-  readonly driverAdapterError?: {
-    readonly cause?: { readonly kind?: unknown; readonly originalCode?: unknown };
-  };
+  readonly driverAdapterError?: AdapterError;
 }
 
 function isTransient(code: unknown): boolean {

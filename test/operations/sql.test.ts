@@ -97,6 +97,19 @@ describe("a database that is away is told from other faults", () => {
     expect(isDatabaseAway(await failureOf(prisma.$queryRawUnsafe(SUICIDE)))).toBe(true);
   });
 
+  test("a session that was ended during its commit", async () => {
+    await database.query(`
+      CREATE TABLE doomed (name text);
+      CREATE FUNCTION doom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+      CREATE CONSTRAINT TRIGGER doom AFTER INSERT ON doomed DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION doom()`);
+    const write = "INSERT INTO doomed VALUES ('last words')";
+    const written = prisma.$transaction(async (tx) => tx.$executeRawUnsafe(write));
+    const fault = await failureOf(written);
+    expect(fault).toBeInstanceOf(Error);
+    expect(isDatabaseAway(fault)).toBe(true);
+    expect(isDatabaseAway(await failureOf(db.transaction((tx) => tx.run(write))))).toBe(true);
+  });
+
   test("a server that does not answer", async () => {
     const url = "postgresql://nobody@127.0.0.1:1/nothing";
     const away = new Database(url, 1, silent);
