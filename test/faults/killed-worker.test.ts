@@ -5,6 +5,8 @@ import { type FaultBench, openFaultBench, ROUTES } from "./bench.js";
 import { holdLedger, type Moment } from "./holds.js";
 import { signalInTheMidst } from "./midst.js";
 
+/** How long one that is told to stop goes on with what it has: whether that is short or long, it hands over then. */
+const HASTY = { GATEHOUSE_GRACE_MS: "2000" };
 /** From the kill to the end of the operations, with the timing that users get. */
 const PROMISED_MS = 15_000;
 
@@ -46,7 +48,7 @@ describe.each(await queueBackends())("on $name: when a worker is killed", (backe
   );
 
   test("not at all but told to stop in mid-sync, it hands over and another finishes at once", async () => {
-    const stopping = await bench.startWorker();
+    const stopping = await bench.startWorker(HASTY);
     const gate = await bench.source.hold();
     const ids = [await bench.sync("postgres to postgres"), await bench.sync("postgres to file")];
     await gate.reached(2);
