@@ -37,8 +37,11 @@ beforeAll(async () => {
 }, LIMIT_MS);
 
 afterAll(async () => {
-  await faults.close();
-  await endAllProcesses();
+  try {
+    await faults.close();
+  } finally {
+    await endAllProcesses();
+  }
 }, LIMIT_MS);
 
 /** Kills at once, lets go, and lets a new worker take over where the old one is dead. */
