@@ -5,6 +5,7 @@ import { type ByHand, startGraph, startPostgres } from "../support/by-hand.js";
 import { type Installed, openInstalled } from "../support/databases.js";
 import { cypher } from "../support/graphs.js";
 import { type BenchResult, compare, print } from "../support/report.js";
+import { inTurns } from "../support/turns.js";
 
 const OPTIONS = { rounds: 5 };
 const TARGET = 1.3;
@@ -72,23 +73,14 @@ async function measure(
     await server.remove();
     return ms;
   };
-  const samples = { ours: [] as number[], hand: [] as number[] };
-  for (let round = 0; round <= rounds; round += 1) {
-    // Every other round the other way about; the first of each only warms up.
-    const first = round % 2 === 0 ? await hand() : null;
-    const own = await ours(round);
-    const other = first ?? (await hand());
-    if (round === 0) continue;
-    samples.ours.push(own);
-    samples.hand.push(other);
-  }
+  const samples = await inTurns(rounds, ours, hand);
   return compare({
     name: `create ${engine}`,
     unit: "ms",
     better: "less",
     sides: [
       { name: "gatehouse, from the request to the first answer", samples: samples.ours },
-      { name: "by hand", samples: samples.hand },
+      { name: "by hand", samples: samples.other },
     ],
     target: TARGET,
     allowance: ALLOWANCE_MS,

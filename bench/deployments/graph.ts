@@ -8,6 +8,7 @@ import { type Installed, openInstalled } from "../support/databases.js";
 import { asClient, cypher } from "../support/graphs.js";
 import { peakMemoryMib } from "../support/processes.js";
 import { type BenchResult, compare, print, within } from "../support/report.js";
+import { inTurns } from "../support/turns.js";
 
 const OPTIONS = { rounds: 5, mib: 1_024 };
 const TARGET = 1.15;
@@ -114,23 +115,14 @@ async function measurePower(
     handNotes.push(`${seconds(saved - start)} and ${seconds(loaded - saved)} s`);
     return (loaded - start) / 1_000;
   };
-  const samples = { ours: [] as number[], hand: [] as number[] };
-  for (let round = 0; round <= rounds; round += 1) {
-    // Every other round the other way about; the first of each only warms up.
-    const first = round % 2 === 0 ? await saveAndLoad(round) : null;
-    const own = await power(round);
-    const other = first ?? (await saveAndLoad(round));
-    if (round === 0) continue;
-    samples.ours.push(own);
-    samples.hand.push(other);
-  }
+  const samples = await inTurns(rounds, power, saveAndLoad);
   return compare({
     name: "pause and resume",
     unit: "s",
     better: "less",
     sides: [
       { name: "gatehouse, pause and resume", samples: samples.ours },
-      { name: "by hand, SAVE, stop and start", samples: samples.hand },
+      { name: "by hand, SAVE, stop and start", samples: samples.other },
     ],
     target: TARGET,
     notes: [
