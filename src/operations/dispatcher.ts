@@ -1,9 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../platform/logger.js";
-import type { Database } from "../platform/sql.js";
+import { type Database, UNHURRIED } from "../platform/sql.js";
 import type { Span, Tracer } from "../platform/tracing.js";
 import { URGENT } from "./catalog.js";
 import { WHERE_TO } from "./claim.js";
+import { LINE, WAITING } from "./lines.js";
 import type { OperationQueue, QueueItem } from "./queue.js";
 import { DEFAULT_CONCURRENCY, limitOf } from "./slots.js";
 
@@ -20,21 +21,16 @@ const LONGEST_PAUSE_MS = 50;
 const MOST_OF_LINE = 50;
 const LEAST_OF_LINE = 2;
 
-/** In a line: nobody works at it, nobody is expected to. */
-const WAITING = "status IN ('pending', 'running') AND leased_by IS NULL";
 /** Few, however many wait: claimed, or to be ended. Those whose lease has run out, or who have none, are due. */
 const ATTENDED = `(status = 'cancelling' OR status = 'running' AND leased_by IS NOT NULL)
              AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())`;
 const UNSENT = "(dispatched_at IS NULL OR dispatched_at < clock_timestamp() - $1 * interval '1 millisecond')";
-const LINE = "organization_id, coalesce(region, '')";
-
-/** Nobody waits for the disk: a mark that a crash of the server loses is made again, with a second delivery. */
-const UNHURRIED = "set_config('synchronous_commit', 'off', true)";
 
 /**
- * Who waits stands in lines, one per organization and region; each is read from its front, and no further than its
- * organization has free slots, so what waits behind costs nothing. An operation's place counts those of its
- * organization before it, at work and waiting: in the order of places all organizations take turns.
+ * Each line is read from its front, and no further than its organization has free slots, so what waits behind costs
+ * nothing. An operation's place counts those of its organization before it, at work and waiting: in the order of places
+ * all organizations take turns. Nobody waits for the disk: a mark that a crash of the server loses is made again, with
+ * a second delivery.
  */
 const DUE = {
   name: "operations_due",
@@ -70,7 +66,7 @@ const DUE = {
            FOR UPDATE SKIP LOCKED),
          marked AS (
            UPDATE operations SET dispatched_at = clock_timestamp()
-           WHERE id = ANY (ARRAY(SELECT due_id FROM due)) AND (SELECT ${UNHURRIED}) IS NOT NULL
+           WHERE id = ANY (ARRAY(SELECT due_id FROM due)) AND ${UNHURRIED}
            RETURNING id, ${WHERE_TO} AS region, operation_type AS type, traceparent),
          last AS (
            SELECT line_organization, line_region

@@ -17,6 +17,7 @@ import type {
   Progress,
 } from "./operation.js";
 import { OperationReader } from "./reading.js";
+import type { Released, Taker } from "./release.js";
 import { DEFAULT_CONCURRENCY, HAND_OVER, MINE, RESEND } from "./slots.js";
 import { AttemptWrites, type Finished } from "./writes.js";
 
@@ -112,7 +113,7 @@ export class Ledger {
     this.#catalog = catalog;
     this.#acceptances = new Acceptances(db, (tx, requests) => this.#insert(tx, requests));
     this.#claims = new Claims(db, concurrency);
-    this.#writes = new AttemptWrites(db);
+    this.#writes = new AttemptWrites(db, concurrency);
     this.#reader = new OperationReader(db);
   }
 
@@ -245,29 +246,32 @@ export class Ledger {
   }
 
   /**
-   * Ends an operation and frees its locks. True where another operation of its organization may have waited for this
-   * end.
+   * Ends an operation and frees its locks and its slot, or passes the slot on: to a waiting operation of the same
+   * organization, where nobody else's waits. Throws LeaseLostError where another attempt has taken over.
    * @param settle what else is written with it, in one transaction
+   * @param taker who works at the next one; null: none is claimed
    */
   async finish(
     id: string,
     attempt: number,
     outcome: Outcome,
     settle?: (tx: Sql) => Promise<void>,
-  ): Promise<boolean> {
+    taker: Taker | null = null,
+  ): Promise<Released> {
     const ref = { id, attempt };
     const ended = (finished: Finished | undefined): Finished => {
       if (finished === undefined) throw new LeaseLostError();
       return finished;
     };
-    const { operationType, seconds, wasFull } =
+    const { endedType, seconds, wasFull, next } =
       settle === undefined
-        ? ended(await this.#writes.finish(ref, outcome))
+        ? ended(await this.#writes.finish(ref, outcome, taker))
         : await this.#db.transaction(async (tx) =>
-            ended(await this.#writes.finishWith(tx, ref, outcome, settle)),
+            ended(await this.#writes.finishWith(tx, ref, outcome, taker, settle)),
           );
-    this.#observer?.finished(operationType, outcome.status, seconds);
-    return wasFull;
+    this.#observer?.finished(endedType, outcome.status, seconds);
+    if (next !== null) this.#observer?.claimed(next);
+    return { wasFull, next };
   }
 
   /**

@@ -26,37 +26,6 @@ export function addSlots(sql: Sql, organizationId: string, defaultLimit: number)
 }
 
 /**
- * Parts of a statement, behind one that says which operations have `ended`: frees what they held, and says of each
- * whether its organization had no slot left: then another of its operations may begin now. Sees what was before, the
- * slots taken.
- */
-export const RELEASED = `unlocked AS (DELETE FROM operation_locks USING ended WHERE operation_id = ended_id),
-         occupied AS (
-           SELECT ended_id AS freed_id, ended_organization AS freed_organization, slot AS freed_slot FROM ended, LATERAL (
-             SELECT slot FROM operation_slots WHERE organization_id = ended_organization AND operation_id = ended_id
-             FOR UPDATE) AS its),
-         freed AS (
-           UPDATE operation_slots SET operation_id = NULL FROM occupied
-           WHERE organization_id = freed_organization AND slot = freed_slot RETURNING freed_id, freed_organization),
-         released AS (
-           SELECT freed_id, NOT EXISTS (
-             SELECT FROM operation_slots WHERE organization_id = freed_organization AND operation_id IS NULL) AS was_full
-           FROM freed)`;
-
-const RELEASE = {
-  name: "operation_release",
-  text: `WITH ended AS (SELECT id AS ended_id, organization_id AS ended_organization FROM operations WHERE id = $1),
-         ${RELEASED}
-         SELECT was_full AS "wasFull" FROM released`,
-};
-
-/** Frees the locks and the slot of an operation; true where its organization had no other slot left. */
-export async function release(tx: Sql, operationId: string): Promise<boolean> {
-  const [row] = await tx.rows<{ wasFull: boolean }>(RELEASE, [operationId]);
-  return row?.wasFull === true;
-}
-
-/**
  * At once: it waits like the others, without a slot, and is not sent until `resend` says so: the queue still holds
  * its id as being worked at here. After a pause: it keeps its slot, leased by nobody (`''`), and the sweep finds its
  * lease run out.

@@ -1,6 +1,19 @@
 import { type Database, type Sql, type Statement, toJsonb } from "../platform/sql.js";
 import type { OperationStep, Outcome, Progress } from "./operation.js";
-import { mineOf, RELEASED, release } from "./slots.js";
+import {
+  ENDED_COLUMNS,
+  RELEASED,
+  RELEASED_COLUMNS,
+  type Released,
+  type ReleasedRow,
+  release,
+  releasedOf,
+  TAKER,
+  type Taker,
+  takerOf,
+  WITH_RELEASED,
+} from "./release.js";
+import { mineOf } from "./slots.js";
 import { inOrder, type Locking, Together } from "./together.js";
 
 /** The rows of those attempts that are still their operations', held in the order of the operations' ids. */
@@ -19,7 +32,7 @@ const NOTE = (locking: Locking): string => `WITH ${MINE("new_steps jsonb, new_pr
 /** Ends the attempts' operations. */
 const END = (
   locking: Locking,
-): string => `WITH ${MINE("new_status operation_status, new_result jsonb, new_error jsonb", locking)},
+): string => `WITH ${MINE(`new_status operation_status, new_result jsonb, new_error jsonb, ${TAKER}`, locking)},
          ended AS (
            UPDATE operations
            SET status = new_status, error = new_error,
@@ -28,15 +41,15 @@ const END = (
                lease_expires_at = NULL, leased_by = NULL, payload_secrets = NULL,
                progress = CASE WHEN new_status = 'succeeded' THEN progress || '{"percent": 100, "message": "done"}' ELSE progress END
            FROM mine WHERE id = asked_id
-           RETURNING nr, id AS ended_id, organization_id AS ended_organization, operation_type AS "operationType",
+           RETURNING nr, taker, taker_lease_ms, taker_regions, ${ENDED_COLUMNS}, operation_type AS ended_type,
              extract(epoch FROM finished_at - started_at)::float8 AS seconds)`;
 
-const ENDED = 'SELECT nr, "operationType", seconds';
+const ENDED = 'SELECT nr, ended_type AS "endedType", seconds';
 const FINISH = { name: "operation_finish", text: `${END("FOR UPDATE")} ${ENDED} FROM ended` };
 
 /** Where nothing else is written with it: one statement ends it and frees what it held. */
 const FINISH_ALONE = (locking: Locking): string => `${END(locking)}, ${RELEASED}
-         ${ENDED}, coalesce(was_full, false) AS "wasFull" FROM ended LEFT JOIN released ON freed_id = ended_id`;
+         ${ENDED}, ${RELEASED_COLUMNS} FROM ended ${WITH_RELEASED}`;
 
 function bothWays(name: string, text: (locking: Locking) => string): Readonly<Record<Locking, Statement>> {
   return {
@@ -62,14 +75,15 @@ export interface Note extends AttemptRef {
 
 interface Finish extends AttemptRef {
   readonly outcome: Outcome;
+  readonly taker: Taker | null;
 }
 
-export interface Finished {
-  readonly operationType: string;
+interface Ended {
+  readonly endedType: string;
   readonly seconds: number;
-  /** Another operation of its organization may have waited for this end. */
-  readonly wasFull: boolean;
 }
+
+export type Finished = Ended & Released;
 
 type Numbered<Row> = Row & { readonly nr: number };
 
@@ -79,9 +93,12 @@ type Numbered<Row> = Row & { readonly nr: number };
  */
 export class AttemptWrites {
   readonly #notes: Together<Note, Numbered<object>>;
-  readonly #finishes: Together<Finish, Numbered<Finished>>;
+  readonly #finishes: Together<Finish, Numbered<Ended & ReleasedRow>>;
+  readonly #defaultLimit: number;
 
-  constructor(db: Database) {
+  /** @param defaultLimit slots of an organization of whom nothing was said */
+  constructor(db: Database, defaultLimit: number) {
+    this.#defaultLimit = defaultLimit;
     this.#notes = new Together(async (notes, locking) => {
       const wishes = notes.map(({ id, attempt, steps = null, progress = null }, nr) => ({
         ...{ nr, asked_id: id, asked_attempt: attempt, new_steps: steps, new_progress: progress },
@@ -89,8 +106,8 @@ export class AttemptWrites {
       return inOrder(notes, await db.rows<Numbered<object>>(NOTES[locking], [toJsonb(wishes)]));
     });
     this.#finishes = new Together(async (finishes, locking) => {
-      const values = [toJsonb(finishes.map(wishOf))];
-      return inOrder(finishes, await db.rows<Numbered<Finished>>(FINISHES[locking], values));
+      const values = [toJsonb(finishes.map(wishOf)), defaultLimit];
+      return inOrder(finishes, await db.rows<Numbered<Ended & ReleasedRow>>(FINISHES[locking], values));
     });
   }
 
@@ -98,9 +115,12 @@ export class AttemptWrites {
     return (await this.#notes.write(note)) !== undefined;
   }
 
-  /** Ends an operation and frees what it held. */
-  finish(ref: AttemptRef, outcome: Outcome): Promise<Finished | undefined> {
-    return this.#finishes.write({ ...ref, outcome });
+  /** Ends an operation and frees what it held, or passes its slot on to the next one, which the taker works at then. */
+  async finish(ref: AttemptRef, outcome: Outcome, taker: Taker | null): Promise<Finished | undefined> {
+    const row = await this.#finishes.write({ ...ref, outcome, taker });
+    if (row === undefined) return undefined;
+    const { nr: _nr, endedType, seconds, ...left } = row;
+    return { endedType, seconds, ...releasedOf(left) };
   }
 
   /** The same within a transaction that writes more. */
@@ -108,21 +128,23 @@ export class AttemptWrites {
     tx: Sql,
     { id, attempt }: AttemptRef,
     outcome: Outcome,
+    taker: Taker | null,
     settle: (tx: Sql) => Promise<void>,
   ): Promise<Finished | undefined> {
-    const wish = wishOf({ id, attempt, outcome }, 0);
-    const [finished] = await tx.rows<Omit<Finished, "wasFull">>(FINISH, [toJsonb([wish])]);
-    if (finished === undefined) return undefined;
+    const wish = wishOf({ id, attempt, outcome, taker }, 0);
+    const [ended] = await tx.rows<Ended>(FINISH, [toJsonb([wish])]);
+    if (ended === undefined) return undefined;
     // Locks are freed last: who is accepted takes them last, after the rows that this may wait for.
     await settle(tx);
-    return { ...finished, wasFull: await release(tx, id) };
+    return { ...ended, ...(await release(tx, id, taker, this.#defaultLimit)) };
   }
 }
 
-function wishOf({ id, attempt, outcome }: Finish, nr: number) {
+function wishOf({ id, attempt, outcome, taker }: Finish, nr: number) {
   return {
     ...{ nr, asked_id: id, asked_attempt: attempt, new_status: outcome.status },
     new_result: outcome.status === "succeeded" ? (outcome.result ?? null) : null,
     new_error: outcome.status === "failed" ? outcome.error : null,
+    ...takerOf(taker),
   };
 }

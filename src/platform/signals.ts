@@ -3,6 +3,7 @@ import { Redis } from "ioredis";
 import pg from "pg";
 import { Batch } from "./batch.js";
 import type { Logger } from "./logger.js";
+import { UNHURRIED } from "./sql.js";
 
 /** Channels between the processes of one installation. */
 const CHANNELS = ["operation.changed", "access.changed", "webhook.due"] as const;
@@ -30,7 +31,8 @@ const COMMAND_LIMIT_MS = 2_000;
 
 const NOTIFY = {
   name: "notify",
-  text: "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS signal (channel, payload)",
+  text: `SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS signal (channel, payload)
+         WHERE ${UNHURRIED}`,
 };
 
 class Listeners {

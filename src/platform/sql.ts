@@ -7,6 +7,9 @@ export interface Statement {
   readonly text: string;
 }
 
+/** A condition that holds, for a statement whose loss in a crash of the server does no harm: it waits for no disk. */
+export const UNHURRIED = "(SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL";
+
 /** Runs statements: the pool itself, or one transaction on it. */
 export interface Sql {
   /** Rows of a statement; a plain string is not prepared. */

@@ -29,6 +29,9 @@ export class Attempt implements HandlerContext {
   #final = false;
   #writing: Promise<void> = Promise.resolve();
   #recording: Promise<void> = Promise.resolve();
+  /** Until then, by this process's clock, nobody else can have taken the operation over. */
+  #safeUntil = 0;
+  #leaseMs = 0;
 
   /** @param span of this attempt, where it is traced; ended by who made it */
   constructor(ledger: Ledger, operation: ClaimedOperation, logger: Logger, span: Span | null = null) {
@@ -69,14 +72,16 @@ export class Attempt implements HandlerContext {
 
   /**
    * Keeps the lease, writes the progress, ends by force at the time limit; until `end`.
+   * @param claimedAt the moment before the claim was asked for, by `performance.now()`: the lease is no older
    * @param changed called after something that clients can see was written, at most twice a second
    */
-  begin(leaseMs: number, heartbeatMs: number, changed: () => void = () => {}): void {
+  begin(leaseMs: number, heartbeatMs: number, claimedAt: number, changed: () => void = () => {}): void {
     const { id, attempt } = this.operation;
-    let leasedAt = performance.now();
+    this.#safeUntil = claimedAt + leaseMs;
+    this.#leaseMs = leaseMs;
     let asking = false;
     let again = false;
-    const isOver = (): boolean => performance.now() - leasedAt > leaseMs;
+    const isOver = (): boolean => performance.now() > this.#safeUntil;
     const renew = async (): Promise<void> => {
       if (asking) {
         // A database that says nothing at all cannot say that the lease is lost.
@@ -88,7 +93,7 @@ export class Attempt implements HandlerContext {
       const askedAt = performance.now();
       try {
         const { cancelRequested } = await this.#ledger.renew(id, attempt, leaseMs);
-        leasedAt = askedAt;
+        this.#safeUntil = askedAt + leaseMs;
         // Who was claimed to be cancelled knows it.
         if (cancelRequested && this.operation.status !== "cancelling") this.stop("cancelled");
       } catch (error) {
@@ -128,6 +133,12 @@ export class Attempt implements HandlerContext {
     this.#latest = progress;
   }
 
+  /** All that the attempt has told of itself is written, or cannot be. Never rejects. */
+  async settled(): Promise<void> {
+    await this.flushProgress();
+    await this.#recording.catch(() => {});
+  }
+
   /** Writes the latest progress, as long as the operation has not ended. Never rejects. */
   flushProgress(): Promise<void> {
     const progress = this.#latest;
@@ -150,7 +161,8 @@ export class Attempt implements HandlerContext {
     const known = this.#steps.find((step) => step.name === name);
     if (known?.status === "succeeded" && options.repeat !== true) return known.value as T;
     const startedAt = known?.startedAt ?? new Date().toISOString();
-    await this.#record({ name, status: "running", startedAt, finishedAt: null, message: null });
+    const begun = this.#record({ name, status: "running", startedAt, finishedAt: null, message: null });
+    if (options.final === true || options.recordFirst === true || !this.#isSafe()) await begun;
     if (options.final === true) {
       this.signal.throwIfAborted();
       this.#final = true;
@@ -186,6 +198,11 @@ export class Attempt implements HandlerContext {
     }
   }
 
+  /** The lease has a while to go: what begins now needs no look whether the operation is still this attempt's. */
+  #isSafe(): boolean {
+    return this.stopReason !== "lease-lost" && performance.now() < this.#safeUntil - this.#leaseMs / 4;
+  }
+
   #record(step: OperationStep): Promise<void> {
     const index = this.#steps.findIndex((other) => other.name === step.name);
     if (index === -1) this.#steps.push(step);
@@ -195,6 +212,10 @@ export class Attempt implements HandlerContext {
     this.#recording = this.#recording
       .catch(() => {})
       .then(() => this.#ledger.recordSteps(id, attempt, this.#steps));
+    // Nobody may wait for this one.
+    this.#recording.catch((error: unknown) => {
+      if (error instanceof LeaseLostError) this.stop("lease-lost");
+    });
     this.#news = true;
     return this.#recording;
   }

@@ -8,6 +8,8 @@ export interface StepOptions {
   readonly repeat?: boolean;
   /** The point of no return: from here on a cancellation comes too late. */
   readonly final?: boolean;
+  /** That it begins is on disk before it begins, for an end that goes by that. What is final always is. */
+  readonly recordFirst?: boolean;
 }
 
 /** What a handler works with: one attempt at one operation. */
@@ -18,7 +20,8 @@ export interface HandlerContext {
   readonly logger: Logger;
   /**
    * Does a named step once: an attempt that finds it recorded skips it and gets what it returned then (through
-   * JSON). The record is written after the effect, so an effect must be safe to repeat.
+   * JSON). The record is written after the effect, so an effect must be safe to repeat. That a step has begun is
+   * written beside it.
    */
   step<T>(name: string, work: () => Promise<T>, options?: StepOptions): Promise<T>;
   /** Says how far it is; written at most twice a second. */

@@ -29,6 +29,12 @@ export interface RunnerDeps {
   readonly tracer?: Tracer | null;
 }
 
+/** An operation, and the moment before its claim was asked for, by `performance.now()`. */
+interface Claimed {
+  readonly operation: ClaimedOperation;
+  readonly askedAt: number;
+}
+
 /** How an attempt ended: with the operation's end, or without. */
 type Ending =
   | Outcome
@@ -97,10 +103,12 @@ export class Runner {
 
   async #deliver(id: string): Promise<void> {
     const { ledger, timing, workerId, regions, logger } = this.#deps;
+    const beganAt = performance.now();
     try {
       const operation = await ledger.claim(id, workerId, timing.leaseMs, regions);
       // Done, gone or somebody's: the queue delivers at least once, the claim decides.
-      if (operation !== null) await this.#attempt(operation);
+      let claimed = operation === null ? null : { operation, askedAt: beganAt };
+      while (claimed !== null) claimed = await this.#attempt(claimed, beganAt + SUCCESSION_MS);
     } catch (error) {
       // The lease runs out, or was never taken, and the sweep sends the id again.
       const away = isDatabaseAway(error);
@@ -127,22 +135,24 @@ export class Runner {
     logger.debug("the database answers: operations are taken");
   }
 
-  async #attempt(operation: ClaimedOperation): Promise<void> {
+  /** The next one to work at: the organization's, where that has more. @param until when nothing more is taken */
+  async #attempt({ operation, askedAt }: Claimed, until: number): Promise<Claimed | null> {
     const { ledger, logger, timing, signals } = this.#deps;
     const span = this.#spanOf(operation);
     const attempt = new Attempt(ledger, operation, logger, span);
     this.#attempts.add(attempt);
     const changed = (): void => void announce(signals, operation.id, "changed");
-    attempt.begin(timing.leaseMs, timing.heartbeatMs, changed);
+    attempt.begin(timing.leaseMs, timing.heartbeatMs, askedAt, changed);
     const beganAt = performance.now();
     let status: Ending["status"] = "lost";
+    let next: Claimed | null = null;
     try {
       const handler = this.#handlers.get(operation.operationType);
       const ending = await this.#run(attempt, handler);
       // A database that says nothing would keep an attempt that is over from being delivered elsewhere.
-      if (ending.status !== "lost") await attempt.flushProgress();
+      if (ending.status !== "lost") await attempt.settled();
       if (ending.status === "given-back") await this.#giveBack(operation, ending.pauseMs, ending.region);
-      else if (ending.status !== "lost") await this.#finish(operation, handler, ending);
+      else if (ending.status !== "lost") next = await this.#finish(operation, handler, ending, until);
       status = ending.status;
     } catch (error) {
       if (!(error instanceof LeaseLostError)) throw error;
@@ -156,6 +166,7 @@ export class Runner {
       void this.#rest();
     } else
       attempt.logger.info({ status, ms: Math.round(performance.now() - beganAt) }, "the attempt has ended");
+    return next;
   }
 
   /** Goes on with the trace of the request that asked for the operation. */
@@ -174,18 +185,25 @@ export class Runner {
     operation: ClaimedOperation,
     handler: OperationHandler | undefined,
     outcome: Outcome,
-  ): Promise<void> {
-    const { ledger, dispatcher, signals } = this.#deps;
+    until: number,
+  ): Promise<Claimed | null> {
+    const { ledger, dispatcher, signals, workerId, regions, timing } = this.#deps;
     const settle = handler?.settle?.bind(handler);
-    const makesRoom = await ledger.finish(
+    const askedAt = performance.now();
+    const goesOn = !this.#stopping && askedAt < until;
+    const { wasFull, next } = await ledger.finish(
       operation.id,
       operation.attempt,
       outcome,
       settle && ((tx) => settle(tx, operation, outcome)),
+      goesOn ? { workerId, regions, leaseMs: timing.leaseMs } : null,
     );
-    if (makesRoom) void dispatcher.dispatch();
+    const told = announce(signals, operation.id, "ended");
+    if (next !== null) return { operation: next, askedAt };
+    if (wasFull) void dispatcher.dispatch();
     else dispatcher.refill();
-    await announce(signals, operation.id, "ended");
+    await told;
+    return null;
   }
 
   async #giveBack({ id, attempt }: ClaimedOperation, pauseMs: number, region?: string): Promise<void> {
@@ -243,6 +261,9 @@ export class Runner {
     }
   }
 }
+
+/** So long a delivery may go on with what else waits: then it is the queue's turn to say what comes next. */
+const SUCCESSION_MS = 1_000;
 
 /** Until then this worker's queue has let go of it. */
 const ONWARD_MS = 100;

@@ -85,7 +85,8 @@ describe("an organization", () => {
     for (const operation of running) expect(await claim(operation)).not.toBeNull();
     const last = operations.at(-1);
     expect(await claim(last)).toBeNull();
-    const finish = (operation: Operation | undefined) => ledger.finish(operation?.id ?? "", 1, SUCCEEDED);
+    const finish = async (operation: Operation | undefined) =>
+      (await ledger.finish(operation?.id ?? "", 1, SUCCEEDED)).wasFull;
     expect(await finish(running[0])).toBe(true);
     expect(await claim(last)).not.toBeNull();
     expect(await finish(running[1])).toBe(true);

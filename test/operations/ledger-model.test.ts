@@ -43,6 +43,7 @@ const step = fc.oneof(
       which,
       lag,
       ending: fc.constantFrom<Ending>("succeeded", "failed", "cancelled"),
+      hasTaker: fc.boolean(),
     }),
   },
 );
@@ -54,7 +55,10 @@ type Step = Readonly<Record<string, unknown>> & {
   readonly lag?: number;
   readonly paused?: boolean;
   readonly ending?: Ending;
+  readonly hasTaker?: boolean;
 };
+
+const TAKER = { workerId: "a worker", leaseMs: LEASE_MS, regions: [] };
 
 /** A ledger and its model side by side, on resources of their own. */
 class Pair {
@@ -132,8 +136,12 @@ class Pair {
         const ending = one.ending ?? "succeeded";
         // In both ways: with something else to write, and without.
         const settle = ending === "succeeded" ? undefined : async () => {};
-        const finished = ledger.finish(id, attempt, outcomeOf(ending), settle);
-        if (await this.#lands(operation, attempt, finished)) model.finish(operation, ending);
+        const hasTaker = one.hasTaker === true;
+        const finished = ledger.finish(id, attempt, outcomeOf(ending), settle, hasTaker ? TAKER : null);
+        if (!(await this.#lands(operation, attempt, finished))) return;
+        const next = model.finish(operation, ending, hasTaker);
+        expect((await finished).next?.id).toBe(next?.id);
+        if (next !== undefined) await this.#compare(next);
         return;
       }
       default:
@@ -177,6 +185,8 @@ test("the ledger does what its model does, step by step", { timeout: 180_000 }, 
   const steps = fc.array(step as fc.Arbitrary<Step>, { minLength: 1, maxLength: 40, size: "max" });
   await fc.assert(
     fc.asyncProperty(steps, async (sequence) => {
+      // Nobody else waits: else no slot is passed on.
+      await bench.database.query("TRUNCATE operations, operation_locks, operation_slots");
       const pair = new Pair();
       for (const one of sequence) await pair.take(one);
     }),

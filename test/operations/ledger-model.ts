@@ -6,6 +6,8 @@ export interface ModelOperation {
   attempt: number;
   /** `none`: nobody has it, `held`: an attempt, `over`: an attempt whose time is up, `paused`: nobody, and nobody yet. */
   lease: "none" | "held" | "over" | "paused";
+  /** One of its organization's, of which there are enough. */
+  hasSlot: boolean;
 }
 
 export type Ending = "succeeded" | "failed" | "cancelled";
@@ -22,7 +24,7 @@ export class LedgerModel {
   }
 
   accept(id: string, resources: readonly string[]): void {
-    this.operations.push({ id, resources, status: "pending", attempt: 0, lease: "none" });
+    this.operations.push({ id, resources, status: "pending", attempt: 0, lease: "none", hasSlot: false });
   }
 
   /** Whether a claim gets it. */
@@ -30,6 +32,8 @@ export class LedgerModel {
     if (isDone(one) || one.lease === "held" || one.lease === "paused") return false;
     one.attempt += 1;
     one.lease = "held";
+    // What only has to end needs none.
+    if (one.status !== "cancelling") one.hasSlot = true;
     if (one.status === "pending") one.status = "running";
     return true;
   }
@@ -45,6 +49,7 @@ export class LedgerModel {
 
   handOver(one: ModelOperation, paused: boolean): void {
     one.lease = paused ? "paused" : "none";
+    if (!paused) one.hasSlot = false;
   }
 
   /** Time passes: whatever lease or pause there is, is over. */
@@ -57,9 +62,13 @@ export class LedgerModel {
     if (!isDone(one)) one.status = "cancelling";
   }
 
-  finish(one: ModelOperation, ending: Ending): void {
-    one.status = ending;
-    one.lease = "none";
+  /** @returns which one the taker of its slot got; there is none without a taker */
+  finish(one: ModelOperation, ending: Ending, hasTaker: boolean): ModelOperation | undefined {
+    const passesOn = hasTaker && one.hasSlot;
+    Object.assign(one, { status: ending, lease: "none", hasSlot: false });
+    const next = passesOn ? this.operations.find(({ status }) => status === "pending") : undefined;
+    if (next !== undefined) this.claim(next);
+    return next;
   }
 }
 

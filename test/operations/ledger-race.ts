@@ -1,6 +1,6 @@
 import { holdOperation, requestCancel } from "../../src/operations/cancel.js";
 import { LeaseLostError } from "../../src/operations/ledger.js";
-import type { Outcome } from "../../src/operations/operation.js";
+import type { ClaimedOperation, Outcome } from "../../src/operations/operation.js";
 import { AppError } from "../../src/platform/errors.js";
 import { newId } from "../../src/platform/ids.js";
 import type { Sql } from "../../src/platform/sql.js";
@@ -86,8 +86,14 @@ export class Race {
       renew: () => ledger.renew(hand.id, attempt, LEASE_MS),
       progress: () => ledger.recordProgress(hand.id, attempt, { percent: move.on, message: "" }),
       "hand over": () => ledger.handOver(hand.id, attempt),
-      finish: () =>
-        ledger.finish(hand.id, attempt, outcomeOf(ending), (tx) => this.#settle(tx, hand, ending)),
+      finish: async () => {
+        const began = performance.now();
+        const settle = (tx: Sql) => this.#settle(tx, hand, ending);
+        // Every other one goes on with what waits.
+        const taker = move.on % 2 === 0 ? { workerId: "an actor", leaseMs: LEASE_MS, regions: [] } : null;
+        const { next } = await ledger.finish(hand.id, attempt, outcomeOf(ending), settle, taker);
+        if (next !== null) this.#hold(next, began, hands);
+      },
     } as const;
     const landed = await this.#timed("write", hand.id, attempt, () =>
       writes[move.do as keyof typeof writes](),
@@ -128,8 +134,10 @@ export class Race {
   async #claim(id: string, hands: Hand[]): Promise<void> {
     const began = performance.now();
     const claimed = await this.#bench.ledger.claim(id, "an actor", LEASE_MS);
-    if (claimed === null) return;
-    const { attempt, status } = claimed;
+    if (claimed !== null) this.#hold(claimed, began, hands);
+  }
+
+  #hold({ id, attempt, status }: ClaimedOperation, began: number, hands: Hand[]): void {
     hands.push({ id, attempt, status });
     this.#events.push({ do: "claim", id, attempt, began, ended: performance.now() });
   }

@@ -65,7 +65,7 @@ describe("what a process writes at once", () => {
     expect(slots.map((slot) => slot.operation_id)).toEqual(mine.slice(0, 3).map(({ id }) => id));
     for (const { id } of mine.slice(3)) expect(await bench.row(id)).toMatchObject({ status: "pending" });
     // A slot that an end frees is there for the next.
-    expect(await ledger.finish(mine[0]?.id ?? "", 1, SUCCESS)).toBe(true);
+    expect(await ledger.finish(mine[0]?.id ?? "", 1, SUCCESS)).toMatchObject({ wasFull: true });
     expect(await claimAll(mine.slice(3), ledger)).toMatchObject([{ id: mine[3]?.id }, null]);
   });
 

@@ -1,12 +1,14 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { Ledger } from "../../src/operations/ledger.js";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { LeaseLostError, Ledger } from "../../src/operations/ledger.js";
 import type { Progress } from "../../src/operations/operation.js";
+import { Attempt } from "../../src/worker/attempt.js";
 import {
   type HandlerContext,
   OperationFailure,
   type OperationHandler,
   problem,
 } from "../../src/worker/handler.js";
+import { LEASE_MS, silent } from "../operations/support.js";
 import { until } from "../support/until.js";
 import { gate, openWorkerBench, untilAborted, type WorkerBench } from "./support.js";
 
@@ -84,6 +86,63 @@ describe("a step", () => {
     });
     expect(begun).toEqual([1, 2]);
     expect(row.steps).toMatchObject([{ name: "work", status: "succeeded" }]);
+  });
+
+  test("begins without waiting until that is written, as long as the lease is new", async () => {
+    const begun = gate();
+    const written = gate();
+    class SlowLedger extends Ledger {
+      override async recordSteps(...args: Parameters<Ledger["recordSteps"]>): Promise<void> {
+        await written.opened;
+        return super.recordSteps(...args);
+      }
+    }
+    await bench.start([sync((context) => context.step("work", async () => begun.open()))], {
+      ledger: new SlowLedger(bench.db),
+    });
+    const { id } = await bench.accept();
+    await begun.opened;
+    expect((await bench.row(id)).steps).toEqual([]);
+    written.open();
+    expect((await bench.ended(id)).steps).toMatchObject([{ name: "work", status: "succeeded" }]);
+  });
+
+  test("does not begin before that is written where it is the last one, or its handler says so", async () => {
+    const seen: unknown[] = [];
+    const options = [{ final: true }, { recordFirst: true }];
+    await bench.start([
+      sync(async (context) => {
+        for (const [nr, option] of options.entries())
+          await context.step(
+            `part ${nr}`,
+            async () => void seen.push((await bench.row(context.operation.id)).steps.at(-1)),
+            option,
+          );
+      }),
+    ]);
+    const { id } = await bench.accept();
+    await bench.ended(id);
+    expect(seen).toMatchObject([
+      { name: "part 0", status: "running" },
+      { name: "part 1", status: "running" },
+    ]);
+  });
+
+  test("of an attempt that slept past its lease does not begin", async () => {
+    const { id } = await bench.accept();
+    const claim = () => bench.ledger.claim(id, "worker", LEASE_MS);
+    const operation = await until("nobody else has it", claim);
+    const attempt = new Attempt(bench.ledger, operation, silent);
+    // So long ago, by the clock of its process, that somebody else may have it.
+    attempt.begin(LEASE_MS, 60_000, performance.now() - LEASE_MS);
+    await bench.expireLease(id);
+    expect(await claim()).toMatchObject({ attempt: 2 });
+    const work = vi.fn(async () => {});
+    await expect(attempt.step("work", work)).rejects.toThrow(LeaseLostError);
+    expect(work).not.toHaveBeenCalled();
+    expect(attempt.stopReason).toBe("lease-lost");
+    attempt.end();
+    await bench.ledger.finish(id, 2, { status: "cancelled" });
   });
 
   test("that failed is recorded with the message for clients", async () => {

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { newId } from "../../src/platform/ids.js";
 import {
   type HandlerContext,
   Interruption,
@@ -137,6 +138,55 @@ describe("an operation", () => {
       [id],
     );
     expect(await bench.ended(id)).toMatchObject({ status: "cancelled", error: null, result: null });
+  });
+});
+
+describe("a worker", () => {
+  /** Operations of one organization, which may have one at work. */
+  async function acceptInLine(count: number): Promise<string[]> {
+    const organizationId = newId();
+    await bench.database.query("INSERT INTO organizations (id, name, concurrency) VALUES ($1, 'one', 1)", [
+      organizationId,
+    ]);
+    await bench.database.query("INSERT INTO operation_slots (organization_id, slot) VALUES ($1, 1)", [
+      organizationId,
+    ]);
+    const ids: string[] = [];
+    for (let i = 0; i < count; i++) ids.push((await bench.accept({ organizationId })).id);
+    return ids;
+  }
+
+  test("goes on with the next of the line when one has ended, though it was not sent", async () => {
+    const order: string[] = [];
+    const ids = await acceptInLine(5);
+    await bench.start([sync(async ({ operation }) => void order.push(operation.id))]);
+    await bench.ended(ids.at(-1) ?? "");
+    expect(order).toEqual(ids);
+    const [first, ...others] = await Promise.all(ids.map((id) => bench.row(id)));
+    expect(first?.dispatched_at).not.toBeNull();
+    expect(others).toMatchObject(
+      others.map(() => ({ status: "succeeded", attempt: 1, dispatched_at: null })),
+    );
+  });
+
+  test("that stops goes on with nothing", async () => {
+    const begun = gate();
+    const end = gate();
+    const [first = "", second = ""] = await acceptInLine(2);
+    const runner = await bench.start([
+      sync(async () => {
+        begun.open();
+        await end.opened;
+      }),
+    ]);
+    await begun.opened;
+    const stopped = runner.stop(10_000);
+    end.open();
+    await stopped;
+    expect(await bench.row(first)).toMatchObject({ status: "succeeded" });
+    expect(await bench.row(second)).toMatchObject({ status: "pending", attempt: 0 });
+    await bench.start([sync(async () => null)]);
+    expect(await bench.ended(second)).toMatchObject({ status: "succeeded" });
   });
 });
 

@@ -149,7 +149,7 @@ async function sync(
       met.stores = true;
     };
     const copy = (): Promise<SyncResult> => copyStreams(deps.connectors, context, plan, writer, log, opened);
-    const result = await context.step(COPY, copy, { repeat: true });
+    const result = await context.step(COPY, copy, { repeat: true, recordFirst: true });
     const commit = (): Promise<void> => writer.commit().catch(rethrowAt(vertex));
     await context.step(COMMIT, commit, { repeat: true, final: true });
     log.line(vertex, "info", `committed: ${result.rows} rows are in place`);
