@@ -99,15 +99,16 @@ export async function checkLedger(site: Site): Promise<void> {
     for (const { id, more } of await server.query<{ id: string; more: string }>(CONTROL, query))
       findings.add(`operation ${id} ${wrong}: ${more}`);
   }
-  const rows = await server.query<{ id: string }>(
+  const rows = await server.query<{ id: string; more: string }>(
     CONTROL,
-    "SELECT id FROM operations WHERE operation_type = 'sync' AND created_by ->> 'kind' <> 'system'",
+    `SELECT id, resource_id || ', request ' || request_id || ', accepted ' || created_at AS more
+     FROM operations WHERE operation_type = 'sync' AND created_by ->> 'kind' <> 'system'`,
   );
-  const there = new Set(rows.map(({ id }) => id));
+  const there = new Map(rows.map(({ id, more }) => [id, more]));
   const told = new Set(journal.operations());
   for (const id of told) if (!there.has(id)) findings.add(`operation ${id} was accepted and is not there`);
-  for (const id of there)
-    if (!told.has(id)) findings.add(`operation ${id} is there, and no client was told of it`);
+  for (const [id, more] of there)
+    if (!told.has(id)) findings.add(`operation ${id} is there, and no client was told of it: ${more}`);
 }
 
 /** Operations by type and state. */
