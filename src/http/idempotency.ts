@@ -58,9 +58,13 @@ export class KeyHold {
     if (!(await this.#keys.keep(tx, this.#request, this.#claim, answer))) throw inFlight();
   }
 
-  /** What to throw where the effect could not be: perhaps because it is there, by the same request. */
+  /**
+   * What to throw where the effect could not be: perhaps because it is there, by the same request. A refusal is for good:
+   * no copy of the request that came before has the effect later.
+   */
   async explain(error: unknown): Promise<unknown> {
-    return (await this.#keys.find(this.#request.id)) === null ? error : inFlight();
+    if (!isRefusal(error)) return error;
+    return (await this.#keys.refuse(this.#request, this.#claim)) ? error : inFlight();
   }
 
   /** The end of a request that claimed its key: failures have changed nothing, and free it. */
@@ -79,7 +83,7 @@ export class KeyHold {
  *
  * What is guaranteed:
  * - Routes that accept operations (sync, cancel, retry) keep the answer in the transaction that accepts: exactly
- *   once, whatever dies when.
+ *   once, whatever dies when. Once they have refused a request, a copy of it that came before is not accepted later.
  * - All others take the key before, and keep the answer after their own transaction: once at most at a time, and
  *   once altogether unless the process (or its database) dies between the two. Then the key is free again after 15
  *   seconds, and the same request is done again, by the rules of the route: a name that is taken is a 409, what was
@@ -95,12 +99,13 @@ export const idempotencyPlugin = fp<Idempotency>(
       const hashes = hashesOf(asked.content);
       const [requestHash = new Uint8Array()] = hashes;
       const inTransaction = request.routeOptions.config.idempotency === "transaction";
-      const hold = new KeyHold(keys, { ...asked, requestHash }, inTransaction);
       const found = await keys.find(asked.id);
-      if (found !== null) {
+      const refusal = found?.refusal ?? null;
+      if (found !== null && refusal === null) {
         replay(request, reply, found, hashes);
         return false;
       }
+      const hold = new KeyHold(keys, { ...asked, requestHash, refusal }, inTransaction);
       if (!inTransaction && !(await hold.claim())) throw inFlight();
       request.idempotency = hold;
       return true;
@@ -172,6 +177,12 @@ function replay(
 /** Whether a caller reaches all that it reached when it got an answer; what was taken away since is not told again. */
 function reaches(now: ProjectAccess, then: readonly string[] | null): boolean {
   return now === "all" || (then?.every((id) => now.has(id)) ?? false);
+}
+
+/** An answer that nobody is asked to send the request again for. */
+function isRefusal(error: unknown): boolean {
+  if (!(error instanceof AppError) || error.details["retryAfter"] !== undefined) return false;
+  return error.code !== "unavailable" && error.code !== "internal" && error.code !== "rate_limited";
 }
 
 function inFlight(): AppError {

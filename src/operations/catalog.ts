@@ -28,9 +28,9 @@ export const CATALOG = {
   /** Executes a run of a BATCH job. */
   sync: { timeoutSeconds: DAY, maxAttempts: 20, cancellable: true, priority: 100 },
   /** Tests a connection for a request that waits. */
-  check: { timeoutSeconds: 10, maxAttempts: 2, cancellable: true, priority: 10 },
+  check: { timeoutSeconds: 10, maxAttempts: 5, cancellable: true, priority: 10 },
   /** Lists the streams of a source for a request that waits. */
-  discover: { timeoutSeconds: 10, maxAttempts: 2, cancellable: true, priority: 10 },
+  discover: { timeoutSeconds: 10, maxAttempts: 5, cancellable: true, priority: 10 },
   /** Starts a database server of its own, the first time. */
   "deployment.create": { ...short, cancellable: true },
   /** Saves, stops the server, keeps the data. */

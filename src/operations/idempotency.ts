@@ -12,6 +12,8 @@ export interface Repeatable {
   readonly path: string;
   /** Ids of the projects that the caller reaches; null: all. */
   readonly projects: readonly string[] | null;
+  /** The refusal that was there when it came, as in `Found`. */
+  readonly refusal?: string | null;
 }
 
 /** An answer as it is repeated. */
@@ -33,8 +35,10 @@ export interface Found {
   readonly requestHash: Uint8Array;
   /** What its caller reached then, as in `Repeatable`. */
   readonly projects: readonly string[] | null;
-  /** Null: in flight. */
+  /** Null: in flight, or refused. */
   readonly answer: Answer | null;
+  /** Names the refusal of a request that changed nothing: one that comes now may try again. */
+  readonly refusal: string | null;
 }
 
 const KEPT = "interval '24 hours'";
@@ -43,6 +47,10 @@ const IN_FLIGHT = "interval '15 seconds'";
 const RENEW_EVERY_MS = 4_000;
 /** Longer than any request takes: nobody will settle a claim that is older. */
 const LONGEST_MS = 120_000;
+/** Longer than a copy of a refused request can still be on its way to its effect. */
+const REFUSED = "interval '2 minutes'";
+/** What a refusal is told by: its key was locked by nobody, ever. */
+const NEVER = "'-infinity'::timestamptz";
 const SECRET_KEPT = "interval '10 minutes'";
 const BATCH = 5_000;
 
@@ -50,30 +58,34 @@ const FIND = {
   name: "idempotency_find_all",
   text: `SELECT nr::int, request_hash AS "requestHash", status, headers, body,
            CASE WHEN NOT all_projects THEN projects::text[] END AS projects,
+           CASE WHEN status IS NULL AND locked_until = ${NEVER} THEN claim END AS refusal,
            CASE WHEN sealed_until > clock_timestamp() THEN sealed_body END AS "sealedBody"
          FROM unnest($1::bytea[]) WITH ORDINALITY AS asked (asked_id, nr) JOIN idempotency_keys ON id = asked_id
-         WHERE expires_at > clock_timestamp() AND (status IS NOT NULL OR locked_until > clock_timestamp())`,
+         WHERE expires_at > clock_timestamp() AND (status IS NOT NULL OR locked_until > clock_timestamp() OR locked_until = ${NEVER})`,
 };
 
 const SEALED_UNTIL = (sealed: string): string =>
   `CASE WHEN ${sealed}::bytea IS NOT NULL THEN clock_timestamp() + ${SECRET_KEPT} END`;
 
 /**
- * Takes the keys that nobody has, or nobody any more; at once with the answers, where those are known. In the order
- * of the keys, so that no two transactions wait for each other.
+ * Takes the keys that nobody has, or nobody any more; at once with the answers, where those are known. One that was
+ * refused goes to who knows of that refusal alone, so not to a copy of the refused request. In the order of the keys,
+ * so that no two transactions wait for each other.
  */
 const TAKE = {
   name: "idempotency_take",
-  text: `INSERT INTO idempotency_keys AS k
+  text: `WITH wish AS (
+           SELECT * FROM jsonb_to_recordset($1::jsonb) AS wish (key text, claim uuid, request_hash text, method text,
+             path text, projects jsonb, refused boolean, refusal uuid, status int, headers jsonb, body text, sealed text))
+         INSERT INTO idempotency_keys AS k
            (id, claim, request_hash, method, path, projects, all_projects, locked_until, expires_at,
             status, headers, body, sealed_body, sealed_until)
          SELECT decode(key, 'hex'), wish.claim, decode(wish.request_hash, 'hex'), wish.method, wish.path,
            ARRAY(SELECT jsonb_array_elements_text(coalesce(wish.projects, '[]'))::uuid), wish.projects IS NULL,
-           clock_timestamp() + ${IN_FLIGHT}, clock_timestamp() + ${KEPT},
+           CASE WHEN wish.refused THEN ${NEVER} ELSE clock_timestamp() + ${IN_FLIGHT} END,
+           clock_timestamp() + CASE WHEN wish.refused THEN ${REFUSED} ELSE ${KEPT} END,
            wish.status, coalesce(wish.headers, '{}'), wish.body, decode(sealed, 'hex'), ${SEALED_UNTIL("decode(sealed, 'hex')")}
-         FROM jsonb_to_recordset($1::jsonb) AS wish (key text, claim uuid, request_hash text, method text, path text,
-           projects jsonb, status int, headers jsonb, body text, sealed text)
-         ORDER BY key
+         FROM wish ORDER BY key
          ON CONFLICT (id) DO UPDATE
          SET claim = excluded.claim, request_hash = excluded.request_hash,
              projects = excluded.projects, all_projects = excluded.all_projects,
@@ -81,6 +93,7 @@ const TAKE = {
              sealed_body = excluded.sealed_body, sealed_until = excluded.sealed_until,
              locked_until = excluded.locked_until, created_at = clock_timestamp(), expires_at = excluded.expires_at
          WHERE k.expires_at <= clock_timestamp() OR k.status IS NULL AND k.locked_until <= clock_timestamp()
+           AND (k.locked_until > ${NEVER} OR k.claim IN (SELECT refusal FROM wish))
          RETURNING claim`,
 };
 
@@ -116,6 +129,7 @@ interface Row {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | null;
   readonly sealedBody: Uint8Array | null;
+  readonly refusal: string | null;
   readonly projects: readonly string[] | null;
 }
 
@@ -144,9 +158,9 @@ export class IdempotencyKeys {
   async find(id: Uint8Array): Promise<Found | null> {
     const row = await this.#rows.ask(id);
     if (row === null) return null;
-    const { requestHash, projects, status, headers } = row;
+    const { requestHash, projects, status, headers, refusal } = row;
     const answer = status === null ? null : { status, headers, body: this.#bodyOf(id, row) };
-    return { requestHash, projects, answer };
+    return { requestHash, projects, answer, refusal };
   }
 
   #bodyOf(id: Uint8Array, { body, sealedBody }: Row): string | null {
@@ -190,6 +204,16 @@ export class IdempotencyKeys {
     return batch.ask(this.#takingOf(request, claim, answer));
   }
 
+  /**
+   * Writes down that a request was refused, for minutes: a copy of it that came before and is still on its way, at
+   * whichever process, has no effect after that. False where another request has the key: it may have had its effect.
+   */
+  async refuse(request: Repeatable, claim: string): Promise<boolean> {
+    const taking = { ...this.#takingOf(request, claim, null), refused: true };
+    const [isMine] = await take(this.#db, [taking]);
+    return isMine === true;
+  }
+
   async settle(id: Uint8Array, claim: string, answer: KeptAnswer): Promise<void> {
     this.#held.delete(claim);
     await this.#db.run(SETTLE, [id, claim, ...this.#valuesOf(id, answer)]);
@@ -202,10 +226,11 @@ export class IdempotencyKeys {
   }
 
   #takingOf(request: Repeatable, claim: string, answer: KeptAnswer | null): Taking {
-    const { id, method, path, projects } = request;
+    const { id, method, path, projects, refusal = null } = request;
     const sealed = answer === null ? null : this.#seal(id, answer);
     return {
       ...{ key: hexOf(id), claim, request_hash: hexOf(request.requestHash), method, path, projects },
+      ...{ refused: false, refusal },
       ...{ status: answer?.status ?? null, headers: answer?.headers ?? null, body: answer?.body ?? null },
       sealed: sealed === null ? null : hexOf(sealed),
     };
@@ -237,6 +262,8 @@ interface Taking {
   readonly method: string;
   readonly path: string;
   readonly projects: readonly string[] | null;
+  readonly refused: boolean;
+  readonly refusal: string | null;
   readonly status: number | null;
   readonly headers: Readonly<Record<string, string>> | null;
   readonly body: string | null;

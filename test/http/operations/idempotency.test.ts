@@ -1,8 +1,10 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { KeyHold } from "../../../src/http/idempotency.js";
 import { withoutSecrets } from "../../../src/http/idempotency-answer.js";
 import { IdempotencyKeys } from "../../../src/operations/idempotency.js";
+import { conflict } from "../../../src/platform/errors.js";
 import { until } from "../../support/until.js";
 import { operationOf, tablesHolding } from "../project/support.js";
 import { type OperationsBench, openOperations } from "./support.js";
@@ -75,6 +77,28 @@ describe("a sync under a key", () => {
     const answer = await bench.sync(job, under(key));
     expect(answer.status).toBe(202);
     await bench.gatehouse.waitDone(answer.body.id);
+  });
+
+  test("that was refused is not accepted later by a copy that came before", async () => {
+    const { db, masterKey } = bench.gatehouse.runtime;
+    const idempotency = new IdempotencyKeys(db, masterKey);
+    const asked = { id: randomBytes(32), requestHash: Buffer.from("hash"), method: "POST", path: "/" };
+    const hold = (refusal: string | null) =>
+      new KeyHold(idempotency, { ...asked, projects: null, refusal }, true);
+    const accept = (by: KeyHold, body: string) =>
+      db.transaction((tx) => by.keep(tx, { status: 202, headers: {}, body }));
+    const refused = conflict("another run is active");
+    // Both came before there was an answer; one of them stands still somewhere.
+    const [late, prompt] = [hold(null), hold(null)];
+    expect(await prompt.explain(refused)).toBe(refused);
+    await expect(accept(late, "late")).rejects.toMatchObject({ details: { retryAfter: 1 } });
+    // Two who have seen the refusal try again: one of them is first.
+    const seen = await idempotency.find(asked.id);
+    const [first, second] = [hold(seen?.refusal ?? null), hold(seen?.refusal ?? null)];
+    await accept(first, "first");
+    expect(await second.explain(refused)).toMatchObject({ details: { retryAfter: 1 } });
+    for (const other of [second, late]) await expect(accept(other, "other")).rejects.toThrow("in flight");
+    expect((await idempotency.find(asked.id))?.answer?.body).toBe("first");
   });
 
   test("of the project API is answered in its envelope, as are cancel and retry", async () => {
