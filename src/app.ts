@@ -79,7 +79,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     trustProxy: deps.trustProxy.length === 0 ? false : deps.trustProxy.map(toProxyName),
     // `accessLogPlugin` writes one line per request, without the query.
     logController: new LogController({ disableRequestLogging: true }),
-    return503OnClosing: true,
+    // What comes while the last connections are closed is answered too, not refused without a word of when to try again.
+    return503OnClosing: false,
     clientErrorHandler: clientErrorHandler(DIALECTS),
     frameworkErrors: (error, request, reply) => void sendFailure(DIALECTS, error, request, reply),
     schemaController: { compilersFactory: { buildSerializer: sharedSerializers() } },

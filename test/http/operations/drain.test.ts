@@ -1,3 +1,4 @@
+import { connect } from "node:net";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { startApi } from "../../../src/api.js";
@@ -11,13 +12,41 @@ beforeAll(async () => {
 });
 afterAll(() => bench.close());
 
+/** A second api in this process, on the bench's database. */
+async function start(name: string) {
+  // Metrics are a process's own.
+  const api = await startApi({ ...bench.gatehouse.runtime, metrics: createMetrics(name) });
+  const address = api.app.server.address();
+  return { api, port: typeof address === "object" ? (address?.port ?? 0) : 0 };
+}
+
+test("an api that closes answers a request that was on its way on a connection that was kept", async () => {
+  const { api, port } = await start("closing");
+  const socket = connect({ port, host: "127.0.0.1" }).setEncoding("utf8");
+  onTestFinished(() => void socket.destroy());
+  let text = "";
+  socket.on("data", (chunk: string) => {
+    text += chunk;
+  });
+  const request = "GET /healthz HTTP/1.1\r\nHost: gatehouse\r\n";
+  const answers = (): string[] => text.match(/HTTP\/1\.1 \d+/g) ?? [];
+  // A whole one, and one without its last line: the server has it when it answers the first.
+  socket.write(`${request}\r\n${request}`);
+  await until("the first is answered", () => answers().length === 1);
+  const stopped = api.stop();
+  await until("it takes no connection any more", () => !api.app.server.listening);
+  socket.write("\r\n");
+  await until("the second is answered", () => answers().length === 2);
+  expect(answers()).toEqual(["HTTP/1.1 200", "HTTP/1.1 200"]);
+  expect(text.toLowerCase()).toContain("connection: close");
+  await stopped;
+});
+
 test("an api that stops says so on /readyz, and answers what has begun", async () => {
   const { gatehouse } = bench;
   const job = await bench.quickJob();
-  // A second api in this process: metrics are a process's own.
-  const api = await startApi({ ...gatehouse.runtime, metrics: createMetrics("second") });
-  const address = api.app.server.address();
-  const origin = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
+  const { api, port } = await start("draining");
+  const origin = `http://127.0.0.1:${port}`;
   expect((await fetch(`${origin}/readyz`)).status).toBe(200);
   // A request that stands still in its midst: somebody holds the job's row.
   const holder = new pg.Client({ connectionString: gatehouse.database.url });
