@@ -41,20 +41,32 @@ export class KeyHold {
   readonly inTransaction: boolean;
   readonly #keys: IdempotencyKeys;
   readonly #request: Repeatable;
+  readonly #isGone: () => boolean;
   readonly #claim = newId();
 
-  constructor(keys: IdempotencyKeys, request: Repeatable, inTransaction: boolean) {
+  /** @param isGone whether the client has hung up */
+  constructor(
+    keys: IdempotencyKeys,
+    request: Repeatable,
+    inTransaction: boolean,
+    isGone: () => boolean = () => false,
+  ) {
     this.#keys = keys;
     this.#request = request;
     this.inTransaction = inTransaction;
+    this.#isGone = isGone;
   }
 
   claim(): Promise<boolean> {
     return this.#keys.claim(this.#request, this.#claim);
   }
 
-  /** Keeps the answer together with the effect. Throws, and so takes the effect back, where another was first. */
+  /**
+   * Keeps the answer together with the effect. Throws, and so takes the effect back, where another was first, and where
+   * the client has hung up: it sends the request again, and may have been answered that otherwise by then.
+   */
   async keep(tx: Sql, answer: KeptAnswer): Promise<void> {
+    if (this.#isGone()) throw new AppError("unavailable", "the client has hung up: send the request again");
     if (!(await this.#keys.keep(tx, this.#request, this.#claim, answer))) throw inFlight();
   }
 
@@ -105,7 +117,9 @@ export const idempotencyPlugin = fp<Idempotency>(
         replay(request, reply, found, hashes);
         return false;
       }
-      const hold = new KeyHold(keys, { ...asked, requestHash, refusal }, inTransaction);
+      const hold = new KeyHold(keys, { ...asked, requestHash, refusal }, inTransaction, () =>
+        isGone(request),
+      );
       if (!inTransaction && !(await hold.claim())) throw inFlight();
       request.idempotency = hold;
       return true;
@@ -177,6 +191,10 @@ function replay(
 /** Whether a caller reaches all that it reached when it got an answer; what was taken away since is not told again. */
 function reaches(now: ProjectAccess, then: readonly string[] | null): boolean {
   return now === "all" || (then?.every((id) => now.has(id)) ?? false);
+}
+
+function isGone({ raw }: FastifyRequest): boolean {
+  return raw.socket.destroyed === true;
 }
 
 /** An answer that nobody is asked to send the request again for. */

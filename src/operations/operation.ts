@@ -5,7 +5,7 @@ export type OperationStatus = "pending" | "running" | "cancelling" | "succeeded"
 const DONE: ReadonlySet<OperationStatus> = new Set(["succeeded", "failed", "cancelled"]);
 
 /** Whether an operation has ended, for good or ill. */
-export function isDone(status: OperationStatus): boolean {
+export function isDone(status: OperationStatus): status is Outcome["status"] {
   return DONE.has(status);
 }
 

@@ -1,4 +1,19 @@
-import { isDone, type Operation, type OperationStatus, secondsLeft } from "./operation.js";
+import {
+  isDone,
+  type Operation,
+  type OperationStatus,
+  type OperationStep,
+  secondsLeft,
+} from "./operation.js";
+
+/** A step as clients see it. */
+export interface OperationStepView {
+  readonly name: string;
+  readonly status: OperationStep["status"] | "cancelled";
+  readonly startedAt: string;
+  readonly finishedAt: string | null;
+  readonly message: string | null;
+}
 
 /** An operation as clients see it: in answers, in server-sent events and in webhooks. */
 export interface OperationView {
@@ -13,13 +28,7 @@ export interface OperationView {
     readonly message: string;
     readonly secondsLeft: number | null;
   };
-  readonly steps: readonly {
-    readonly name: string;
-    readonly status: "running" | "succeeded" | "failed";
-    readonly startedAt: string;
-    readonly finishedAt: string | null;
-    readonly message: string | null;
-  }[];
+  readonly steps: readonly OperationStepView[];
   readonly result: unknown;
   readonly error: Operation["error"];
   readonly createdAt: string;
@@ -46,14 +55,7 @@ export function viewOperation(operation: Operation, now: number): OperationView 
     resource: { type: resourceType, id: resourceId, href: HREFS[resourceType]?.(resourceId) ?? null },
     projectId: operation.projectId,
     progress: { ...operation.progress, secondsLeft: secondsLeft(operation, now) },
-    // What a step found out for later attempts is not for clients.
-    steps: operation.steps.map(({ name, status, startedAt, finishedAt, message }) => ({
-      name,
-      status,
-      startedAt,
-      finishedAt,
-      message,
-    })),
+    steps: viewSteps(operation),
     result: operation.result,
     error: operation.error,
     createdAt: operation.createdAt.toISOString(),
@@ -62,4 +64,16 @@ export function viewOperation(operation: Operation, now: number): OperationView 
     createdBy: operation.createdBy,
     nextOperationId: operation.nextOperationId,
   };
+}
+
+/**
+ * An operation's steps, without what they found out for later attempts. One that was under way when the operation ended
+ * has ended as that did.
+ */
+export function viewSteps({ status: end, finishedAt: endedAt, steps }: Operation): OperationStepView[] {
+  return steps.map(({ name, status, startedAt, finishedAt, message }) =>
+    status === "running" && isDone(end)
+      ? { name, status: end, startedAt, finishedAt: endedAt?.toISOString() ?? null, message }
+      : { name, status, startedAt, finishedAt, message },
+  );
 }

@@ -75,7 +75,7 @@ export const OperationWire = Type.Object(
     steps: Type.Array(
       Type.Object({
         name: Type.String(),
-        status: Type.Enum(["running", "succeeded", "failed"]),
+        status: Type.Enum(["running", "succeeded", "failed", "cancelled"]),
         startedAt: Timestamp,
         finishedAt: NullableTimestamp,
         message: nullable(Type.String()),

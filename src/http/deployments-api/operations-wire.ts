@@ -1,5 +1,6 @@
 import { type Static, Type } from "typebox";
 import { isDone, type Operation } from "../../operations/operation.js";
+import { viewSteps } from "../../operations/view.js";
 import { Uuid } from "../schemas/common.js";
 import { NullableHttpDate, toHttpDate } from "./wire.js";
 
@@ -92,10 +93,9 @@ export function toDatabaseOperationWire(operation: Operation, now: number): Data
     status: STATUS[status],
     startedAt: startedAt === null ? null : Math.floor(startedAt.getTime() / 1_000),
     durationInSeconds: startedAt === null ? null : Math.max(0, until - startedAt.getTime()) / 1_000,
-    // What a step found out for later attempts is not for clients.
-    steps: operation.steps.map((step) => ({
+    steps: viewSteps(operation).map((step) => ({
       name: step.name,
-      status: step.status === "failed" ? "failed" : step.status === "succeeded" ? "finished" : "started",
+      status: STATUS[step.status],
       startedAt: date(step.startedAt),
       finishedAt: date(step.finishedAt),
       message: step.message,

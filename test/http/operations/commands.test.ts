@@ -40,6 +40,9 @@ describe("a cancelled sync", () => {
     const done = await bench.gatehouse.waitDone(id);
     expect(performance.now() - asked).toBeLessThan(5_000);
     expect(done).toMatchObject({ status: "cancelled", result: null, error: null });
+    // The step that was under way has ended with it.
+    const [step] = (await bench.read(id)).body.steps;
+    expect(step).toMatchObject({ name: "copy", status: "cancelled", finishedAt: expect.any(String) });
     await release();
     expect(await bench.gatehouse.readFile(`${job.out}/slow.csv`)).toBe("id\n1\n2\n3\n");
     const run = await bench.gatehouse.call("GET", `/api/v1/job-runs/${resource.id}`);

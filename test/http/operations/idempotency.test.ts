@@ -1,4 +1,6 @@
 import { randomBytes, randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { KeyHold } from "../../../src/http/idempotency.js";
@@ -99,6 +101,37 @@ describe("a sync under a key", () => {
     expect(await second.explain(refused)).toMatchObject({ details: { retryAfter: 1 } });
     for (const other of [second, late]) await expect(accept(other, "other")).rejects.toThrow("in flight");
     expect((await idempotency.find(asked.id))?.answer?.body).toBe("first");
+  });
+
+  test("whose client hung up before it was accepted is not accepted, but when it is sent again", async () => {
+    const { app, database, origin } = bench.gatehouse;
+    const job = await bench.quickJob();
+    const key = newKey();
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query("BEGIN");
+    await holder.query("SELECT 1 FROM jobs WHERE id = $1 FOR UPDATE", [job.id]);
+    const met = once(app.server, "request") as Promise<[IncomingMessage]>;
+    const hasty = request(`${origin}/api/v1/jobs/${job.id}/sync`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${await bench.gatehouse.token()}`, "idempotency-key": key },
+    });
+    hasty.on("error", () => {}).end();
+    const [{ socket }] = await met;
+    const waiting = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+      AND wait_event_type = 'Lock' AND query LIKE '%FROM jobs%FOR UPDATE%'`;
+    await until("it waits for the job", async () => (await database.query(waiting)).length === 1);
+    const before = await operations();
+    hasty.destroy();
+    await until("the server has seen it", () => socket.destroyed);
+    await holder.query("COMMIT");
+    await holder.end();
+    await until("it waits no more", async () => (await database.query(waiting)).length === 0);
+    const answer = await bench.sync(job, under(key));
+    expect(answer.status).toBe(202);
+    expect(answer.headers["idempotent-replayed"]).toBeUndefined();
+    expect(await operations()).toBe(before + 1);
+    await bench.gatehouse.waitDone(answer.body.id);
   });
 
   test("of the project API is answered in its envelope, as are cancel and retry", async () => {
@@ -211,8 +244,8 @@ describe("a change under a key", () => {
     const { database, runtime } = bench.gatehouse;
     const keys = new IdempotencyKeys(runtime.db, runtime.masterKey);
     const [id, claim] = [randomBytes(32), randomUUID()];
-    const request = { id, requestHash: Buffer.from("hash"), method: "POST", path: "/", projects: null };
-    expect(await keys.claim(request, claim)).toBe(true);
+    const asked = { id, requestHash: Buffer.from("hash"), method: "POST", path: "/", projects: null };
+    expect(await keys.claim(asked, claim)).toBe(true);
     const lockedUntil = async (): Promise<number> => {
       const query = "SELECT locked_until AS until FROM idempotency_keys WHERE claim = $1";
       const [row] = await database.query<{ until: Date }>(query, [claim]);
