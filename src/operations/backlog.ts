@@ -4,21 +4,24 @@ import type { Logger } from "../platform/logger.js";
 import { gaugeOfMeasured, type Metrics } from "../platform/metrics.js";
 import type { Sql } from "../platform/sql.js";
 import { CATALOG } from "./catalog.js";
+import { ATTENDED, WAITING } from "./lines.js";
 
-/** So many unfinished operations are looked at, the most urgent ones: asking costs no more, however many there are. */
+/** So many that wait are looked at, and as many that do not: asking costs no more, however many there are. */
 const WINDOW = 10_000;
 
 const STATES = ["pending", "running", "cancelling"] as const;
 
-/** By the index on unfinished operations: finished ones cost nothing. */
+const COUNTED = "SELECT operation_type, status, lease_expires_at, dispatched_at, created_at FROM operations";
+
+/** By the dispatcher's indexes, which have no finished operations. */
 export const BACKLOG = {
   name: "operations_backlog",
   text: `SELECT operation_type AS type, status, count(*)::int AS count,
            (count(*) FILTER (WHERE lease_expires_at > clock_timestamp()))::int AS leased,
            (count(*) FILTER (WHERE status = 'pending' AND dispatched_at IS NOT NULL))::int AS sent,
            extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE status = 'pending'))::float8 AS age
-         FROM (SELECT operation_type, status, lease_expires_at, dispatched_at, created_at FROM operations
-               WHERE status IN ('pending', 'running', 'cancelling') ORDER BY priority, id LIMIT ${WINDOW}) AS head
+         FROM ((${COUNTED} WHERE ${WAITING} LIMIT ${WINDOW})
+               UNION ALL (${COUNTED} WHERE ${ATTENDED} LIMIT ${WINDOW})) AS unfinished
          GROUP BY 1, 2`,
 };
 
@@ -51,7 +54,7 @@ export function showBacklog(metrics: Metrics, sql: Sql, logger: Logger): void {
   });
   new Gauge({
     name: "gatehouse_operations",
-    help: `Unfinished operations of the installation, by type and state; of at most ${WINDOW}.`,
+    help: `Unfinished operations of the installation, by type and state; of at most ${2 * WINDOW}.`,
     labelNames: ["type", "state"],
     registers,
     async collect() {

@@ -4,7 +4,7 @@ import { type Database, UNHURRIED } from "../platform/sql.js";
 import type { Span, Tracer } from "../platform/tracing.js";
 import { URGENT } from "./catalog.js";
 import { WHERE_TO } from "./claim.js";
-import { LINE, WAITING } from "./lines.js";
+import { ATTENDED, LINE, WAITING } from "./lines.js";
 import type { OperationQueue, QueueItem } from "./queue.js";
 import { DEFAULT_CONCURRENCY, limitOf } from "./slots.js";
 
@@ -21,9 +21,8 @@ const LONGEST_PAUSE_MS = 50;
 const MOST_OF_LINE = 50;
 const LEAST_OF_LINE = 2;
 
-/** Few, however many wait: claimed, or to be ended. Those whose lease has run out, or who have none, are due. */
-const ATTENDED = `(status = 'cancelling' OR status = 'running' AND leased_by IS NOT NULL)
-             AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())`;
+/** Nobody works at it any more: its lease has run out, or it has none. */
+const LEFT = `${ATTENDED} AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())`;
 const UNSENT = "(dispatched_at IS NULL OR dispatched_at < clock_timestamp() - $1 * interval '1 millisecond')";
 
 /**
@@ -59,11 +58,11 @@ const DUE = {
          found AS (
            SELECT front_id AS found_id, rank FROM fronts WHERE number <= ${WINDOW}
            UNION ALL
-           SELECT id, 0 FROM operations WHERE ${ATTENDED}),
+           SELECT id, 0 FROM operations WHERE ${LEFT}),
          due AS (
-           SELECT id AS due_id FROM operations
-           WHERE id = ANY (ARRAY(SELECT found_id FROM found)) AND (${WAITING} OR ${ATTENDED}) AND ${UNSENT}
-           FOR UPDATE SKIP LOCKED),
+           SELECT due_id FROM found, LATERAL (
+             SELECT id AS due_id FROM operations WHERE id = found_id AND (${WAITING} OR ${LEFT}) AND ${UNSENT}
+             FOR UPDATE SKIP LOCKED) AS unlocked),
          marked AS (
            UPDATE operations SET dispatched_at = clock_timestamp()
            WHERE id = ANY (ARRAY(SELECT due_id FROM due)) AND ${UNHURRIED}
@@ -129,6 +128,8 @@ export class Dispatcher {
   #refill: NodeJS.Timeout | null = null;
   /** What the last look took, in milliseconds. */
   #tookMs = 0;
+  /** Looks in a row that found nothing to send: while all slots are taken the next ones follow less and less soon. */
+  #inVain = 0;
   #again = false;
 
   constructor(

@@ -60,8 +60,10 @@ const FIND = {
            CASE WHEN NOT all_projects THEN projects::text[] END AS projects,
            CASE WHEN status IS NULL AND locked_until = ${NEVER} THEN claim END AS refusal,
            CASE WHEN sealed_until > clock_timestamp() THEN sealed_body END AS "sealedBody"
-         FROM unnest($1::bytea[]) WITH ORDINALITY AS asked (asked_id, nr) JOIN idempotency_keys ON id = asked_id
-         WHERE expires_at > clock_timestamp() AND (status IS NOT NULL OR locked_until > clock_timestamp() OR locked_until = ${NEVER})`,
+         FROM unnest($1::bytea[]) WITH ORDINALITY AS asked (asked_id, nr), LATERAL (
+           SELECT * FROM idempotency_keys
+           WHERE id = asked_id AND expires_at > clock_timestamp()
+             AND (status IS NOT NULL OR locked_until > clock_timestamp() OR locked_until = ${NEVER}) LIMIT 1) AS found`,
 };
 
 const SEALED_UNTIL = (sealed: string): string =>

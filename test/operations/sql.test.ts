@@ -30,6 +30,16 @@ async function failureOf(work: Promise<unknown>): Promise<unknown> {
   );
 }
 
+test("a statement that is planned while its table is empty goes by an index all the same", async () => {
+  await db.transaction(async (tx) => {
+    await tx.run("CREATE TEMP TABLE empty (id uuid PRIMARY KEY, text text) ON COMMIT DROP");
+    const plan = await tx.rows<object>("EXPLAIN UPDATE empty SET text = '' WHERE id = ANY ($1::uuid[])", [
+      [],
+    ]);
+    expect(JSON.stringify(plan)).toContain("empty_pkey");
+  });
+});
+
 describe("a transaction", () => {
   test("whose connection breaks between two statements fails, and the process lives on", async () => {
     const failure = await failureOf(
