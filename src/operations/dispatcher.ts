@@ -175,7 +175,7 @@ export class Dispatcher {
     try {
       await this.#look();
       while (this.#again) {
-        await delay(this.#pauseMs());
+        await delay(Math.min(LONGEST_PAUSE_MS, this.#pauseMs() * 2 ** this.#inVain));
         this.#again = false;
         await this.#look();
       }
@@ -191,6 +191,7 @@ export class Dispatcher {
     const beganAt = performance.now();
     const due = await this.#take();
     this.#tookMs = performance.now() - beganAt;
+    this.#inVain = due.length > 0 ? 0 : this.#inVain + 1;
     if (due.length > 0) await this.#send(due);
   }
 
