@@ -58,7 +58,8 @@ export async function acceptWork(
   const hold = request.idempotency?.inTransaction === true ? request.idempotency : null;
   const keep: OnAccept = async (tx, operation) =>
     hold?.keep(tx, await keptAnswer(services, tx, operation, answer));
-  const accepted = await start(hold === null ? undefined : keep).catch(async (error: unknown) => {
+  const begin = async (): Promise<Operation> => start(hold === null ? undefined : keep);
+  const accepted = await begin().catch(async (error: unknown) => {
     throw hold === null ? error : await hold.explain(error);
   });
   request.operationId = accepted.id;

@@ -45,12 +45,7 @@ export class KeyHold {
   readonly #claim = newId();
 
   /** @param isGone whether the client has hung up */
-  constructor(
-    keys: IdempotencyKeys,
-    request: Repeatable,
-    inTransaction: boolean,
-    isGone: () => boolean = () => false,
-  ) {
+  constructor(keys: IdempotencyKeys, request: Repeatable, inTransaction: boolean, isGone: () => boolean) {
     this.#keys = keys;
     this.#request = request;
     this.inTransaction = inTransaction;
@@ -91,7 +86,8 @@ export class KeyHold {
  * `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07) on everything that changes something: who sends
  * the same request under the same key within 24 hours gets the first answer again, with `Idempotent-Replayed: true`,
  * and nothing is done; another query or body is 422; a request whose first is still in flight is 409 with
- * `Retry-After`. Keys are a principal's own, per method and path. Failures are not kept: they have changed nothing.
+ * `Retry-After`. Keys are a principal's own, per method and path. Failures are not repeated: they have changed nothing,
+ * and whatever is sent under their key next, the same or another body, is a new request.
  *
  * What is guaranteed:
  * - Routes that accept operations (sync, cancel, retry) keep the answer in the transaction that accepts: exactly

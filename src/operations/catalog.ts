@@ -2,7 +2,10 @@
 export interface OperationKind {
   /** Seconds from the start of an attempt to its end by force. */
   readonly timeoutSeconds: number;
-  /** Claims before it is given up: only workers that died or slept count. */
+  /**
+   * Claims before it is given up: of workers that died or slept, and of those that never heard that they have it, where
+   * the connection broke at that moment.
+   */
   readonly maxAttempts: number;
   readonly cancellable: boolean;
   /**

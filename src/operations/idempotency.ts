@@ -47,8 +47,6 @@ const IN_FLIGHT = "interval '15 seconds'";
 const RENEW_EVERY_MS = 4_000;
 /** Longer than any request takes: nobody will settle a claim that is older. */
 const LONGEST_MS = 120_000;
-/** Longer than a copy of a refused request can still be on its way to its effect. */
-const REFUSED = "interval '2 minutes'";
 /** What a refusal is told by: its key was locked by nobody, ever. */
 const NEVER = "'-infinity'::timestamptz";
 const SECRET_KEPT = "interval '10 minutes'";
@@ -71,8 +69,8 @@ const SEALED_UNTIL = (sealed: string): string =>
 
 /**
  * Takes the keys that nobody has, or nobody any more; at once with the answers, where those are known. One that was
- * refused goes to who knows of that refusal alone, so not to a copy of the refused request. In the order of the keys,
- * so that no two transactions wait for each other.
+ * refused goes to who knows of that refusal alone, so not to a copy of the refused request, or to another refusal. In the
+ * order of the keys, so that no two transactions wait for each other.
  */
 const TAKE = {
   name: "idempotency_take",
@@ -85,7 +83,7 @@ const TAKE = {
          SELECT decode(key, 'hex'), wish.claim, decode(wish.request_hash, 'hex'), wish.method, wish.path,
            ARRAY(SELECT jsonb_array_elements_text(coalesce(wish.projects, '[]'))::uuid), wish.projects IS NULL,
            CASE WHEN wish.refused THEN ${NEVER} ELSE clock_timestamp() + ${IN_FLIGHT} END,
-           clock_timestamp() + CASE WHEN wish.refused THEN ${REFUSED} ELSE ${KEPT} END,
+           clock_timestamp() + ${KEPT},
            wish.status, coalesce(wish.headers, '{}'), wish.body, decode(sealed, 'hex'), ${SEALED_UNTIL("decode(sealed, 'hex')")}
          FROM wish ORDER BY key
          ON CONFLICT (id) DO UPDATE
@@ -95,7 +93,7 @@ const TAKE = {
              sealed_body = excluded.sealed_body, sealed_until = excluded.sealed_until,
              locked_until = excluded.locked_until, created_at = clock_timestamp(), expires_at = excluded.expires_at
          WHERE k.expires_at <= clock_timestamp() OR k.status IS NULL AND k.locked_until <= clock_timestamp()
-           AND (k.locked_until > ${NEVER} OR k.claim IN (SELECT refusal FROM wish))
+           AND (k.locked_until > ${NEVER} OR excluded.locked_until = ${NEVER} OR k.claim IN (SELECT refusal FROM wish))
          RETURNING claim`,
 };
 
@@ -207,7 +205,7 @@ export class IdempotencyKeys {
   }
 
   /**
-   * Writes down that a request was refused, for minutes: a copy of it that came before and is still on its way, at
+   * Writes down that a request was refused: a copy of it that came before and is still on its way, at
    * whichever process, has no effect after that. False where another request has the key: it may have had its effect.
    */
   async refuse(request: Repeatable, claim: string): Promise<boolean> {

@@ -189,7 +189,7 @@ export class Ledger {
       [types, ids, operationId],
     );
     if (blocking === undefined)
-      throw conflict("another operation on this resource has just ended: try again");
+      throw conflict("another operation on this resource has just ended: try again", { retryAfter: 1 });
     throw conflict(`operation ${blocking.id} (${blocking.type}) is still running on this resource`, {
       operationId: blocking.id,
     });

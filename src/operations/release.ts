@@ -45,7 +45,8 @@ export const RELEASED = `unlocked AS (DELETE FROM operation_locks USING ended WH
              WHERE organization_id = ended_organization AND operation_id = ended_id FOR UPDATE) AS its),
          first AS (
            SELECT organization_id AS line_organization, coalesce(region, '') AS line_region
-           FROM operations WHERE ${WAITING} ORDER BY ${LINE} LIMIT 1),
+           FROM operations WHERE ${WAITING} AND EXISTS (SELECT FROM occupied WHERE taker IS NOT NULL)
+           ORDER BY ${LINE} LIMIT 1),
          alone AS (
            SELECT * FROM first WHERE NOT EXISTS (
              SELECT FROM operations WHERE ${WAITING} AND (${LINE}) > (line_organization, line_region))),
@@ -56,10 +57,11 @@ export const RELEASED = `unlocked AS (DELETE FROM operation_locks USING ended WH
              AND ended_slot <= ${limitOf("line_organization", "$2")}),
          front AS (
            SELECT front_id, row_number() OVER () AS place FROM (
-             SELECT id AS front_id FROM operations, alone
-             WHERE ${WAITING} AND status = 'pending'
-               AND organization_id = line_organization AND coalesce(region, '') = line_region
-             ORDER BY priority, id LIMIT (SELECT count(*) FROM offered) FOR UPDATE OF operations SKIP LOCKED) AS found),
+             SELECT front_id FROM alone, LATERAL (
+               SELECT id AS front_id FROM operations
+               WHERE ${WAITING} AND status = 'pending'
+                 AND organization_id = line_organization AND coalesce(region, '') = line_region
+               ORDER BY priority, id LIMIT (SELECT count(*) FROM offered) FOR UPDATE SKIP LOCKED) AS it) AS found),
          given AS (
            SELECT occupied.*, front_id
            FROM occupied LEFT JOIN (offered JOIN front USING (place)) ON nr = offered_nr),

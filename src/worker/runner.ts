@@ -10,7 +10,8 @@ import type { Signals } from "../platform/signals.js";
 import { isDatabaseAway } from "../platform/sql.js";
 import type { Span, Tracer } from "../platform/tracing.js";
 import { Attempt } from "./attempt.js";
-import { Interruption, Onward, OperationFailure, type OperationHandler, problem } from "./handler.js";
+import { abandoned, failed, internal, pauseAfter, tooLong, unknownType } from "./endings.js";
+import { Interruption, Onward, OperationFailure, type OperationHandler } from "./handler.js";
 
 export interface RunnerDeps {
   readonly ledger: Ledger;
@@ -102,13 +103,18 @@ export class Runner {
   }
 
   async #deliver(id: string): Promise<void> {
-    const { ledger, timing, workerId, regions, logger } = this.#deps;
+    const { ledger, dispatcher, timing, workerId, regions, logger } = this.#deps;
     const beganAt = performance.now();
     try {
       const operation = await ledger.claim(id, workerId, timing.leaseMs, regions);
-      // Done, gone or somebody's: the queue delivers at least once, the claim decides.
-      let claimed = operation === null ? null : { operation, askedAt: beganAt };
-      while (claimed !== null) claimed = await this.#attempt(claimed, beganAt + SUCCESSION_MS);
+      // Done, gone or somebody's: the queue delivers at least once, the claim decides. Another one may begin instead.
+      if (operation === null) return dispatcher.refill();
+      let claimed: Claimed | null = { operation, askedAt: beganAt };
+      while (claimed !== null) {
+        // Claimed while the stop began: nothing new is begun.
+        if (this.#stopping) return await this.#giveBack(claimed.operation, 0);
+        claimed = await this.#attempt(claimed, beganAt + SUCCESSION_MS);
+      }
     } catch (error) {
       // The lease runs out, or was never taken, and the sweep sends the id again.
       const away = isDatabaseAway(error);
@@ -278,43 +284,4 @@ function endSpan(span: Span | null, status: Ending["status"]): void {
   span?.set({ "gatehouse.operation.status": status });
   if (status === "failed" || status === "lost") span?.fail(status);
   span?.end();
-}
-
-/** A second longer with every attempt: a database that comes back slowly does not use all of them up. */
-function pauseAfter(attempt: number): number {
-  return Math.min(attempt, 30) * 1_000;
-}
-
-type Problem = ReturnType<typeof problem>;
-
-function failed(error: Problem): Outcome {
-  return { status: "failed", error };
-}
-
-function unknownType(operation: ClaimedOperation): Problem {
-  return problem(
-    "unknown-type",
-    "Unknown operation type",
-    500,
-    `this worker does not know ${operation.operationType}`,
-  );
-}
-
-function abandoned(operation: ClaimedOperation): Problem {
-  const detail = `given up after ${operation.maxAttempts} attempts whose workers died or lost their lease`;
-  return problem("abandoned", "Operation abandoned", 500, detail);
-}
-
-function tooLong(operation: ClaimedOperation): Problem {
-  const detail = `ended by force at its time limit of ${operation.timeoutSeconds} s`;
-  return problem("timeout", "Time limit reached", 504, detail, { timeoutSeconds: operation.timeoutSeconds });
-}
-
-function internal(operation: ClaimedOperation): Problem {
-  return problem(
-    "internal",
-    "Internal error",
-    500,
-    `an internal error; the log tells more under operation ${operation.id}`,
-  );
 }

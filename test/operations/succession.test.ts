@@ -2,7 +2,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { requestCancel } from "../../src/operations/cancel.js";
 import { Ledger } from "../../src/operations/ledger.js";
 import type { Operation } from "../../src/operations/operation.js";
+import { AttemptWrites } from "../../src/operations/writes.js";
 import { newId } from "../../src/platform/ids.js";
+import type { Database } from "../../src/platform/sql.js";
 import { LEASE_MS, type LedgerBench, openLedger, type wish } from "./support.js";
 
 const LIMIT = 3;
@@ -69,6 +71,9 @@ describe("an end passes its slot on", () => {
     const [asked] = await accept(1, { organizationId });
     expect((await end(running[0] as Operation)).next?.id).toBe(asked?.id);
     expect((await end(running[1] as Operation)).next?.id).toBe(scheduled?.id);
+    const [question] = await accept(1, { organizationId, operationType: "check" });
+    await accept(1, { organizationId });
+    expect((await end(running[2] as Operation)).next?.id).toBe(question?.id);
   });
 
   test("each to another one, where several end at once", async () => {
@@ -111,6 +116,58 @@ describe("an end passes its slot on", () => {
     expect(next?.id).toBe(waits[0]?.id);
     expect((await slotsOf(organizationId))[0]?.holder).toBe(next?.id);
   });
+});
+
+test("an end costs the same, however many wait and whatever is known of them", {
+  timeout: 120_000,
+}, async () => {
+  const statements: { text: string; values: readonly unknown[] }[] = [];
+  const spy = {
+    rows: async (statement: { text: string }, values: readonly unknown[]) => {
+      statements.push({ text: statement.text, values });
+      return [];
+    },
+  };
+  const { organizationId, running } = await full(0);
+  await new AttemptWrites(spy as unknown as Database, LIMIT).finish(
+    { id: running[0]?.id ?? "", attempt: 1 },
+    SUCCEEDED,
+    TAKER,
+  );
+  const [finish] = statements;
+  class TakenBack extends Error {}
+  const pages = async (): Promise<number> => {
+    let plan: Record<string, number> = {};
+    await bench.db
+      .transaction(async (tx) => {
+        const [row] = await tx.rows<{ "QUERY PLAN": { Plan: Record<string, number> }[] }>(
+          `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${finish?.text}`,
+          finish?.values,
+        );
+        plan = row?.["QUERY PLAN"][0]?.Plan ?? {};
+        throw new TakenBack();
+      })
+      .catch((error: unknown) => {
+        if (!(error instanceof TakenBack)) throw error;
+      });
+    expect(plan["Actual Rows"]).toBe(1);
+    return (plan["Shared Hit Blocks"] ?? 0) + (plan["Shared Read Blocks"] ?? 0);
+  };
+  const insert = (status: string, organization: string, count: number) =>
+    bench.database.query(
+      `INSERT INTO operations (id, organization_id, operation_type, resource_type, resource_id, timeout_seconds, created_by,
+         status, finished_at)
+       SELECT gen_random_uuid(), ${organization}, 'sync', 'run', gen_random_uuid(), 60, '{}', $1::operation_status,
+         CASE WHEN $1 = 'succeeded' THEN now() END FROM generate_series(1, $2::int) n`,
+      [status, count],
+    );
+  // As known: each of many organizations has a few.
+  await insert("succeeded", "md5((n % 1000)::text)::uuid", 20_000);
+  await insert("pending", `'${organizationId}'`, 50);
+  await bench.database.query("ANALYZE operations");
+  const few = await pages();
+  await insert("pending", `'${organizationId}'`, 50_000);
+  expect(await pages()).toBeLessThan(few * 1.5 + 50);
 });
 
 describe("an end passes its slot on to nobody", () => {

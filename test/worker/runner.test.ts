@@ -1,4 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { requestCancel } from "../../src/operations/cancel.js";
+import { Ledger } from "../../src/operations/ledger.js";
 import { newId } from "../../src/platform/ids.js";
 import {
   type HandlerContext,
@@ -141,21 +143,21 @@ describe("an operation", () => {
   });
 });
 
-describe("a worker", () => {
-  /** Operations of one organization, which may have one at work. */
-  async function acceptInLine(count: number): Promise<string[]> {
-    const organizationId = newId();
-    await bench.database.query("INSERT INTO organizations (id, name, concurrency) VALUES ($1, 'one', 1)", [
-      organizationId,
-    ]);
-    await bench.database.query("INSERT INTO operation_slots (organization_id, slot) VALUES ($1, 1)", [
-      organizationId,
-    ]);
-    const ids: string[] = [];
-    for (let i = 0; i < count; i++) ids.push((await bench.accept({ organizationId })).id);
-    return ids;
-  }
+/** Operations of one organization, which may have one at work. */
+async function acceptInLine(count: number): Promise<string[]> {
+  const organizationId = newId();
+  await bench.database.query("INSERT INTO organizations (id, name, concurrency) VALUES ($1, 'one', 1)", [
+    organizationId,
+  ]);
+  await bench.database.query("INSERT INTO operation_slots (organization_id, slot) VALUES ($1, 1)", [
+    organizationId,
+  ]);
+  const ids: string[] = [];
+  for (let i = 0; i < count; i++) ids.push((await bench.accept({ organizationId })).id);
+  return ids;
+}
 
+describe("a worker", () => {
   test("goes on with the next of the line when one has ended, though it was not sent", async () => {
     const order: string[] = [];
     const ids = await acceptInLine(5);
@@ -187,6 +189,57 @@ describe("a worker", () => {
     expect(await bench.row(second)).toMatchObject({ status: "pending", attempt: 0 });
     await bench.start([sync(async () => null)]);
     expect(await bench.ended(second)).toMatchObject({ status: "succeeded" });
+  });
+});
+
+describe("a worker that goes on", () => {
+  test("gives back what it was given while its stop began", async () => {
+    const ended = gate();
+    const told = gate();
+    class SlowLedger extends Ledger {
+      override async finish(...args: Parameters<Ledger["finish"]>): ReturnType<Ledger["finish"]> {
+        const released = await super.finish(...args);
+        ended.open();
+        await told.opened;
+        return released;
+      }
+    }
+    const [first = "", second = ""] = await acceptInLine(2);
+    const done: string[] = [];
+    const work = sync(async ({ operation }) => void done.push(`${operation.id} ${operation.attempt}`));
+    const runner = await bench.start([work], { ledger: new SlowLedger(bench.db) });
+    await ended.opened;
+    expect(await bench.row(second)).toMatchObject({ status: "running", attempt: 1 });
+    const stopped = runner.stop(0);
+    told.open();
+    await stopped;
+    expect(done).toEqual([`${first} 1`]);
+    expect((await bench.row(second)).leased_by).toBeNull();
+    await bench.start([work]);
+    await bench.ended(second);
+    expect(done).toEqual([`${first} 1`, `${second} 2`]);
+  });
+
+  test("takes from the queue all the same: a long line keeps nobody else's cancellation waiting", async () => {
+    const organizationId = newId();
+    await bench.database.query("INSERT INTO organizations (id, name, concurrency) VALUES ($1, 'one', 4)", [
+      organizationId,
+    ]);
+    // It never ends: each of it asks for another.
+    let goesOn = true;
+    const endless = sync(async () => {
+      if (goesOn) await bench.accept({ organizationId });
+    });
+    for (let i = 0; i < 8; i++) await bench.accept({ organizationId });
+    await bench.start([endless]);
+    await until("all of the worker is taken by it", async () => {
+      const running = "SELECT 1 FROM operations WHERE organization_id = $1 AND attempt > 0";
+      return (await bench.database.query(running, [organizationId])).length > 20;
+    });
+    const other = await bench.accept();
+    await bench.db.transaction((tx) => requestCancel(tx, other));
+    expect(await bench.ended(other.id)).toMatchObject({ status: "cancelled" });
+    goesOn = false;
   });
 });
 

@@ -64,17 +64,17 @@ async function importArchive(
       "send the archive as multipart/form-data, in a field named file",
     );
   }
-  // Nobody sends gigabytes to be told what could be said before.
-  await archives.requireImportable(principal, database);
-  const upload = await readUpload(request, uploads);
-  try {
-    return await answerAccepted(services, request, reply, {}, (onAccept) =>
-      archives.import(principal, database, upload, onAccept),
-    );
-  } catch (error) {
-    if (error instanceof AppError) await uploads.discard(upload);
-    throw error;
-  }
+  return answerAccepted(services, request, reply, {}, async (onAccept) => {
+    // Nobody sends gigabytes to be told what could be said before.
+    await archives.requireImportable(principal, database);
+    const upload = await readUpload(request, uploads);
+    try {
+      return await archives.import(principal, database, upload, onAccept);
+    } catch (error) {
+      if (error instanceof AppError) await uploads.discard(upload);
+      throw error;
+    }
+  });
 }
 
 /** Stores the one file of a form as it comes. Throws where the form has anything else, or is cut off. */

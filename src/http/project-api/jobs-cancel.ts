@@ -37,11 +37,11 @@ export const jobCancelRoutes: FastifyPluginAsyncTypebox<{ services: Services }> 
           reply.header("allow", "GET, POST");
           throw new AppError("method_not_allowed", "HEAD cancels nothing: send POST");
         }
-        const project = await services.projects.find(principal, params.projectid);
-        const job = await services.jobs.get(project, numberOf(params.id, "job"));
-        await acceptWork(services, request, reply, startedAnswer, (onAccept) =>
-          services.cancellations.cancelRun(principal, job, onAccept),
-        );
+        await acceptWork(services, request, reply, startedAnswer, async (onAccept) => {
+          const project = await services.projects.find(principal, params.projectid);
+          const job = await services.jobs.get(project, numberOf(params.id, "job"));
+          return services.cancellations.cancelRun(principal, job, onAccept);
+        });
         return null;
       },
     });

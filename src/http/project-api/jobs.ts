@@ -229,11 +229,11 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
     },
     async (request, reply) => {
       const { principal, params } = request;
-      const project = await services.projects.find(principal, params.projectid);
-      const job = await services.jobs.get(project, numberOf(params.id, "job"));
-      await acceptWork(services, request, reply, startedAnswer, (onAccept) =>
-        services.syncs.start(principal, job.id, onAccept),
-      );
+      await acceptWork(services, request, reply, startedAnswer, async (onAccept) => {
+        const project = await services.projects.find(principal, params.projectid);
+        const job = await services.jobs.get(project, numberOf(params.id, "job"));
+        return services.syncs.start(principal, job.id, onAccept);
+      });
       return null;
     },
   );

@@ -68,12 +68,15 @@ describe("a sync under a key", () => {
     await bench.gatehouse.waitDone(ids[0] ?? "");
   });
 
-  test("that was refused did nothing: the same key works later", async () => {
+  test("that was refused did nothing: each copy is told so, and the same key works later, for anything", async () => {
     const job = await bench.slowJob();
     const release = await bench.hold();
     const { id } = (await bench.sync(job)).body;
     const key = newKey();
-    expect((await bench.sync(job, under(key))).status).toBe(409);
+    const copies = await Promise.all(Array.from({ length: 20 }, () => bench.sync(job, under(key))));
+    for (const { status, headers } of copies)
+      expect([status, headers["retry-after"]]).toEqual([409, undefined]);
+    expect((await bench.sync(job, under(key, { another: "body" }))).status).toBe(409);
     await release();
     await bench.gatehouse.waitDone(id);
     const answer = await bench.sync(job, under(key));
@@ -86,7 +89,7 @@ describe("a sync under a key", () => {
     const idempotency = new IdempotencyKeys(db, masterKey);
     const asked = { id: randomBytes(32), requestHash: Buffer.from("hash"), method: "POST", path: "/" };
     const hold = (refusal: string | null) =>
-      new KeyHold(idempotency, { ...asked, projects: null, refusal }, true);
+      new KeyHold(idempotency, { ...asked, projects: null, refusal }, true, () => false);
     const accept = (by: KeyHold, body: string) =>
       db.transaction((tx) => by.keep(tx, { status: 202, headers: {}, body }));
     const refused = conflict("another run is active");

@@ -24,7 +24,7 @@ export type Work<C extends Command> = (
 /**
  * The handler of a command: its work, with failures of engines as the operation's, and its end for the deployments.
  * @param finalStep the step from which on it goes on to its end, whoever wants it cancelled: one that has begun it may
- * have had its effect
+ * have had its effect; a step with `recordFirst`
  */
 export function commandHandler<C extends Command>(
   deps: DeploymentDeps,

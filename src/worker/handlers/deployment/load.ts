@@ -44,11 +44,15 @@ async function replace(
   await orPutRight(
     context,
     () =>
-      context.step(LOAD, async () => {
-        context.progress({ percent: 5, message: "checking and loading the archive aside" });
-        const { stream, bytes } = await deps.blobs.get(archive.blobKey);
-        await load(held, counted(context, stream, bytes));
-      }),
+      context.step(
+        LOAD,
+        async () => {
+          context.progress({ percent: 5, message: "checking and loading the archive aside" });
+          const { stream, bytes } = await deps.blobs.get(archive.blobKey);
+          await load(held, counted(context, stream, bytes));
+        },
+        { recordFirst: true },
+      ),
     async (signal) => startAgain(await hold(deps, context, target, {}, signal)),
   );
   context.progress({ percent: 95, message: "starting" });
