@@ -240,6 +240,10 @@ describe("a worker that goes on", () => {
     await bench.db.transaction((tx) => requestCancel(tx, other));
     expect(await bench.ended(other.id)).toMatchObject({ status: "cancelled" });
     goesOn = false;
+    await until("the line has ended", async () => {
+      const left = "SELECT 1 FROM operations WHERE finished_at IS NULL";
+      return (await bench.database.query(left)).length === 0;
+    });
   });
 });
 
