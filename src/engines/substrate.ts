@@ -141,6 +141,11 @@ export interface Volume {
   read(path: string, signal: AbortSignal): Readable;
   /** Makes the folders and those above them. */
   makeFolders(paths: readonly string[], signal: AbortSignal): Promise<void>;
+  /**
+   * Makes the folders and then the link, on the disk when it resolves; changes nothing where the link is there. Returns the
+   * names that were in the volume before.
+   */
+  begin(beginning: Beginning, signal: AbortSignal): Promise<readonly string[]>;
   /** Atomically; replaces a file at `to`. No error where `from` is gone and `to` is there (a repeated call). */
   move(from: string, to: string, signal: AbortSignal): Promise<void>;
   /** Makes `link` a symbolic link to its sibling `target`, in place of where it led before: atomically. */
@@ -151,6 +156,14 @@ export interface Volume {
   list(path: string, signal: AbortSignal): Promise<readonly string[]>;
   /** With everything in it; no error where there is nothing. */
   remove(path: string, signal: AbortSignal): Promise<void>;
+}
+
+/** What a volume begins with. */
+export interface Beginning {
+  readonly folders: readonly string[];
+  /** A symbolic link to its sibling `target`, a folder that is made too. */
+  readonly link: string;
+  readonly target: string;
 }
 
 export interface WriteOptions {
@@ -167,6 +180,11 @@ export interface ServerSpec {
   /** The whole environment but PATH, HOME, LANG and TMPDIR: nothing of Gatehouse's own is in it. Never a secret either. */
   readonly env: Readonly<Record<string, string>>;
   readonly openFiles: number;
+  /**
+   * Small texts by their paths in the volume, which are written just before it starts: its configuration. Where it runs
+   * they are left as they are; where one cannot be written, nothing is started.
+   */
+  readonly texts?: Readonly<Record<string, string>>;
   /** Memory that it may reserve and never use, bytes, besides what the place's limit allows; default none. */
   readonly reservedBytes?: number;
 }

@@ -97,6 +97,7 @@ test("a smaller fence is refused for every effect", async () => {
     () => old.volume.link("kept", "elsewhere", NEVER),
     () => old.volume.remove("kept", NEVER),
     () => old.volume.makeFolders(["made"], NEVER),
+    () => old.volume.begin({ link: "made", target: "new", folders: [] }, NEVER),
     () =>
       old.make(
         "made",
@@ -288,6 +289,35 @@ test("texts are written together, each under its own name, and on a place's own 
   await expect(at.volume.writeTexts({ "absent/a": "x", b: "y" }, NEVER)).rejects.toThrow();
   expect(await text(at.volume.read("b", NEVER))).toBe(texts.b);
   await expect(at.volume.writeTexts({ "../x": "x" }, NEVER)).rejects.toThrow("no path in a volume");
+});
+
+test("a volume begins once, on a place's own paths alone, and what was there is told", async () => {
+  const at = await place();
+  const first = { link: "current", target: "one", folders: ["conf"] };
+  expect(await at.volume.begin(first, NEVER)).toEqual([]);
+  expect(await at.volume.begin({ ...first, target: "two" }, NEVER)).toEqual(["conf", "current", "one"]);
+  expect(await at.volume.linked("current", NEVER)).toBe("one");
+  expect(await at.volume.list("two", NEVER)).toEqual([]);
+  await at.volume.remove("current", NEVER);
+  expect(await at.volume.begin({ ...first, target: "three" }, NEVER)).toEqual(["conf", "one"]);
+  expect(await at.volume.linked("current", NEVER)).toBe("three");
+  await expect(at.volume.begin({ ...first, link: "../x" }, NEVER)).rejects.toThrow("no path in a volume");
+});
+
+test("a server finds the texts that it was started with, and keeps them while it runs", async () => {
+  const at = await place();
+  const texts = { first: "a 'line' of $HOME\nand ü without an end", empty: "", last: "x".repeat(100_000) };
+  const server = { ...shell("cat first empty last > copy; env > e; mv e env; exec sleep 1000"), texts };
+  await at.start(server, NEVER);
+  await until("it has read them", async () => (await at.volume.list(".", NEVER)).includes("env"));
+  expect(await text(at.volume.read("copy", NEVER))).toBe(Object.values(texts).join(""));
+  expect(await text(at.volume.read("env", NEVER))).not.toMatch(/^[TF]\d?=/m);
+  await at.start({ ...server, texts: { first: "changed" } }, NEVER);
+  expect(await text(at.volume.read("first", NEVER))).toBe(texts.first);
+  await at.stop(stopping, NEVER);
+  await expect(at.start({ ...server, texts: { "absent/a": "x" } }, NEVER)).rejects.toThrow();
+  await expect(at.start({ ...server, texts: { "../a": "x" } }, NEVER)).rejects.toThrow("no path in a volume");
+  expect(await at.status()).toEqual({ state: "stopped" });
 });
 
 test("links change at once and moves may be repeated", async () => {

@@ -55,12 +55,9 @@ class GraphEngine implements Engine {
 
   async provision(instance: Instance, context: EngineContext): Promise<void> {
     const { volume, fence } = instance.place;
-    const found = await volume.list(".", context.signal);
-    if (found.includes(CURRENT)) return;
-    const folder = `data-${fence.command}-${fence.attempt}-new`;
-    await volume.makeFolders([...FOLDERS, folder], context.signal);
-    await volume.link(CURRENT, folder, context.signal);
-    if (found.length > 0) await removeOthers(this.server(instance, context));
+    const target = `data-${fence.command}-${fence.attempt}-new`;
+    const found = await volume.begin({ link: CURRENT, target, folders: FOLDERS }, context.signal);
+    if (found.length > 0 && !found.includes(CURRENT)) await removeOthers(this.server(instance, context));
   }
 
   async start(instance: Instance, context: EngineContext): Promise<void> {

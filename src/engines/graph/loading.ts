@@ -56,7 +56,8 @@ async function tryOut(server: GraphServer, folder: string): Promise<void> {
   const { instance, context } = server;
   const socket = `${instance.place.socketFolder}/t${folder.slice("data".length)}`;
   const file = `trial${folder.slice("data".length)}.conf`;
-  await server.configure(file, folder, { socket, trial: true });
+  const texts = await server.configuration(file, folder, { socket, trial: true });
+  await server.volume.writeTexts(texts, context.signal);
   const ending = new AbortController();
   const command = await server.command(file);
   let ended = false;

@@ -57,8 +57,12 @@ export class GraphServer {
     return (await this.instance.place.status()).state === "running";
   }
 
-  /** Writes a configuration for data at `data`, and what it names. */
-  async configure(file: string, data: string, listening: Listening): Promise<void> {
+  /** A configuration for data at `data`, and what it names, by their paths in the volume. */
+  async configuration(
+    file: string,
+    data: string,
+    listening: Listening,
+  ): Promise<Readonly<Record<string, string>>> {
     const { signal } = this.context;
     const [hold, module] = await Promise.all([
       this.hold(),
@@ -71,11 +75,11 @@ export class GraphServer {
       imports: this.volume.path("import"),
       temp: this.volume.path("temp"),
     };
-    await this.write({
+    return {
       [USERS]: accounts(this.instance.credentials, hold),
       [TLS]: NO_CIPHERS,
       [file]: configuration(this.instance, paths, listening),
-    });
+    };
   }
 
   /** Words that start a server with the configuration in a file of the volume. */
@@ -90,11 +94,11 @@ export class GraphServer {
     const { signal } = this.context;
     const listening =
       audience === "clients" ? { port: place.port, addresses: place.listen } : { socket: this.privateSocket };
-    await this.configure(CONFIGURATION, CURRENT, listening);
+    const texts = await this.configuration(CONFIGURATION, CURRENT, listening);
     const env = { OPENSSL_CONF: this.volume.path(TLS) };
     const command = await this.command(CONFIGURATION);
     const openFiles = this.instance.plan.connections + 256;
-    await place.start({ ...command, env, openFiles, reservedBytes: RESERVED_BYTES }, signal);
+    await place.start({ ...command, env, openFiles, texts, reservedBytes: RESERVED_BYTES }, signal);
     const address = audience === "clients" ? this.address : { path: this.privateSocket };
     try {
       await untilServing(
@@ -185,7 +189,7 @@ export class GraphServer {
   }
 
   async writeAccounts(hold: StorageHold): Promise<void> {
-    await this.write({ [USERS]: accounts(this.instance.credentials, hold) });
+    await this.volume.writeTexts({ [USERS]: accounts(this.instance.credentials, hold) }, this.context.signal);
   }
 
   /** Makes a running server take its accounts from the file, and ends the customer's sessions. */
@@ -194,10 +198,6 @@ export class GraphServer {
       await client.call("ACL", "LOAD");
       await client.call("CLIENT", "KILL", "USER", this.instance.credentials.username);
     });
-  }
-
-  private write(texts: Readonly<Record<string, string>>): Promise<void> {
-    return this.volume.writeTexts(texts, this.context.signal);
   }
 }
 

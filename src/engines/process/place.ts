@@ -22,7 +22,7 @@ import { KILL, MADE, MAKING, REMOVE, SIGNAL, START } from "./scripts.js";
 import { logTail, memoryAndLog, readOrNull, statusOf } from "./status.js";
 import { changingUser, cleanEnvironment, limiting, runTool } from "./tool.js";
 import { namedAccount, USERS_FOLDER } from "./users.js";
-import { ProcessVolume } from "./volume.js";
+import { checked, ProcessVolume } from "./volume.js";
 
 export interface ProcessPlaceOptions {
   readonly layout: Layout;
@@ -123,21 +123,30 @@ export class ProcessPlace extends ProcessPlaceView implements Place {
       server.program,
       ...server.args,
     ]);
+    const texts = Object.entries(server.texts ?? {});
     const log = openSync(layout.log, "a", 0o600);
     const child = spawn(command, args, {
       cwd: "/",
-      env,
+      env: {
+        ...env,
+        F: texts.map(([path]) => checked(path)).join(" "),
+        ...Object.fromEntries(texts.map(([, text], index) => [`T${index}`, text])),
+      },
       // A session of its own: no signal of a terminal, and it outlives this process.
       detached: true,
       stdio: ["ignore", log, log, "pipe"],
     });
     closeSync(log);
     const started = new Promise<void>((resolve, reject) => {
-      child.stdio[3]?.once("data", () => resolve());
+      let said = "";
+      child.stdio[3]?.on("data", (chunk: Buffer) => {
+        said += chunk.toString("utf8");
+        if (said.endsWith("started\n")) resolve();
+      });
       child.once("error", reject);
-      child.once("exit", (code) => {
+      child.once("close", (code) => {
         if (code === EXIT.running) resolve();
-        else reject(failure(code, ""));
+        else reject(failure(code, said));
       });
     });
     child.unref();

@@ -50,11 +50,21 @@ printf '%s\\n' "$own"
 
 /**
  * Becomes the server, once it holds the lock that all of the server keep for as long as they live. "$@" is the command.
- * The place's lock is given back before, and descriptor 3 told.
+ * Before, it writes the texts T0, T1 and so on to the paths F in the volume: a server that runs keeps those it was started
+ * with. The place's lock is given back before, and descriptor 3 told; it is told, too, why a text could not be written.
  */
 export const START = `
 exec 8>>"$C/server.lock" || exit 76
 flock -n 8 || exit 71
+if [ -n "$F" ]; then
+  cd "$V" || exit 76
+  as /bin/sh -c 'n=0
+for path in "$@"; do
+  eval "text=\\$T$n"
+  printf %s "$text" > "$path" || exit 1
+  n=$((n + 1))
+done' sh $F 2>&3 || exit 74
+fi
 read -r stat < "/proc/$$/stat" && read -r boot < /proc/sys/kernel/random/boot_id || exit 76
 pid=$$
 cmd() { printf '%s %s %s\\n' "$pid" "\${20}" "$boot"; }

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { PassThrough, Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { EngineError } from "../engine.js";
-import type { Volume, WriteOptions } from "../substrate.js";
+import type { Beginning, Volume, WriteOptions } from "../substrate.js";
 import { ended, failure, type GuardedScript, runGuarded } from "./guard.js";
 import { changingUser } from "./tool.js";
 
@@ -15,6 +15,15 @@ mv -fT -- "$1.new" "$1" || exit 1
 case $1 in */*) sync -- "\${1%/*}" ;; *) sync . ;; esac' sh "$1" "$2"`;
 const MAKE = `cd "$V" || exit 76
 as mkdir -p -- "$@"`;
+/** $1 the link, $2 where it leads, and more folders; says what was there before, and leaves it where the link was. */
+const BEGIN = `cd "$V" || exit 76
+as /bin/sh -c 'for name in *; do
+  if [ -e "$name" ] || [ -L "$name" ]; then printf "%s\\n" "$name"; fi
+done
+if [ -e "$1" ] || [ -L "$1" ]; then exit 0; fi
+link=$1
+shift
+mkdir -p -- "$@" && ln -sT -- "$1" "$link" && sync .' sh "$@"`;
 /** Of words <size>:<path>, whose contents are read one after the other, and then a line that says that it was all. */
 const WRITE = `cd "$V" || exit 76
 as /bin/sh -c '
@@ -101,6 +110,12 @@ export class ProcessVolume implements Volume {
     await runGuarded(this.place, MAKE, paths.map(checked));
   }
 
+  async begin({ link, target, folders }: Beginning, signal: AbortSignal): Promise<readonly string[]> {
+    signal.throwIfAborted();
+    const found = await runGuarded(this.place, BEGIN, [link, target, ...folders].map(checked));
+    return found.split("\n").filter((name) => name !== "");
+  }
+
   async move(from: string, to: string, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     await runGuarded(this.place, MOVE, [checked(from), checked(to)]);
@@ -170,7 +185,8 @@ class Counter extends Transform {
   }
 }
 
-function checked(path: string): string {
+/** The path, where it is one in a volume. */
+export function checked(path: string): string {
   if (/^[A-Za-z0-9_][A-Za-z0-9._-]*(\/[A-Za-z0-9_][A-Za-z0-9._-]*)*$/.test(path)) return path;
   throw new Error(`no path in a volume: ${path}`);
 }
