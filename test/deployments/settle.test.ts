@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beginOn } from "../../src/domain/deployments/accept.js";
 import { blobKeyOf, readArchive } from "../../src/domain/deployments/archives.js";
 import { forgetFailures, recordHealth } from "../../src/domain/deployments/health.js";
 import { DEPLOYMENT } from "../../src/domain/deployments/operations.js";
@@ -6,6 +7,7 @@ import {
   type DeploymentRecord,
   livingAmong,
   livingDeployments,
+  markOfLiving,
 } from "../../src/domain/deployments/record.js";
 import { openSecrets, sealPassword } from "../../src/domain/deployments/secrets.js";
 import { recordRemoval } from "../../src/domain/deployments/settle.js";
@@ -197,5 +199,29 @@ describe("health", () => {
       { id: row.id, operationId: operation.id },
     ]);
     expect(await livingAmong(bench.db, [row.id, gone.id, newId()])).toEqual(new Set([row.id]));
+  });
+
+  test("has a mark that every command changes as it begins and as it ends, and nothing else does", async () => {
+    const marks = new Set([await markOfLiving(bench.db, "local")]);
+    const changes: readonly ((row: DeploymentRecord) => Promise<unknown>)[] = [
+      (row) => bench.accept({ locks: [{ type: DEPLOYMENT, id: row.id }] }),
+      (row) => bench.db.transaction((tx) => beginOn(tx, "pause", row)),
+      (row) => bench.database.query("DELETE FROM operation_locks WHERE resource_id = $1", [row.id]),
+      async (row) => bench.end(await bench.begin("create", target(row, "creating")), cancelled),
+    ];
+    const row = await bench.deployment("running");
+    marks.add(await markOfLiving(bench.db, "local"));
+    for (const change of changes) {
+      await change(row);
+      marks.add(await markOfLiving(bench.db, "local"));
+    }
+    // None, one at rest, ... and none again.
+    expect(marks.size).toBe(changes.length + 1);
+    await bench.deployment("running");
+    const mark = await markOfLiving(bench.db, "local");
+    const [other] = await livingDeployments(bench.db, "local");
+    await recordHealth(bench.db, [{ deploymentId: other?.id ?? "", status: "healthy", storageBytes: 1 }]);
+    expect(await markOfLiving(bench.db, "local")).toBe(mark);
+    expect(await markOfLiving(bench.db, "elsewhere")).toBe("none");
   });
 });

@@ -78,6 +78,23 @@ export async function livingDeployments(sql: Sql, region: string): Promise<Super
   return sql.rows<SupervisedDeployment>(LIVING, [region]);
 }
 
+const MARK = {
+  name: "deployments_living_mark",
+  text: `SELECT hashtextextended(string_agg(concat_ws(' ', d.id, d.command_count, l.operation_id), ',' ORDER BY d.id), 0)::text AS mark
+         FROM deployments d
+         LEFT JOIN operation_locks l ON l.resource_type = 'deployment' AND l.resource_id = d.id
+         WHERE d.region = $1 AND d.terminated_at IS NULL`,
+};
+
+/**
+ * What changes with every command on one of them that is accepted or ends: while it does not, they are as they were read,
+ * but for what their supervisor writes itself.
+ */
+export async function markOfLiving(sql: Sql, region: string): Promise<string> {
+  const [row] = await sql.rows<{ mark: string | null }>(MARK, [region]);
+  return row?.mark ?? "none";
+}
+
 const LIVING_IDS = {
   name: "deployments_living_among",
   text: "SELECT id FROM deployments WHERE id = ANY ($1::uuid[]) AND terminated_at IS NULL",

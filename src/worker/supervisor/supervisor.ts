@@ -4,6 +4,7 @@ import {
   type DeploymentRecord,
   livingAmong,
   livingDeployments,
+  markOfLiving,
   type SupervisedDeployment,
 } from "../../domain/deployments/record.js";
 import { recordRegionReport, releaseRegionLease, takeRegionLease } from "../../domain/deployments/regions.js";
@@ -48,7 +49,8 @@ const AT_ONCE = 8;
 /** What this supervisor remembers of a server. */
 interface Memory {
   misses: number;
-  nextHealthAt: number;
+  /** Not to be asked before all the others are asked again. */
+  asked: boolean;
   nextSizeAt: number;
   /** It was seen running by this process: a stop after that is an incident, one before is a restart of the machine. */
   seen: boolean;
@@ -66,7 +68,11 @@ export class Supervisor {
   #timer: NodeJS.Timeout | null = null;
   #round: Promise<void> | null = null;
   #nextSurveyAt = 0;
+  #nextHealthAt = 0;
   #term: number | null = null;
+  /** Of the deployments that were read last; null: they have to be read again. */
+  #mark: string | null = null;
+  #subjects: readonly Subject[] = [];
 
   constructor(deps: SupervisorDeps) {
     this.#deps = deps;
@@ -115,25 +121,41 @@ export class Supervisor {
       // What another process has seen meanwhile is not known here.
       this.#memories.clear();
       this.#nextSurveyAt = 0;
+      this.#mark = null;
       this.#term = term;
     }
     if (term === null) return;
-    const survey = performance.now() >= this.#nextSurveyAt;
-    if (survey) this.#nextSurveyAt = performance.now() + this.#timing.surveyMs;
+    const now = performance.now();
+    const [survey, health] = [now >= this.#nextSurveyAt, now >= this.#nextHealthAt];
+    const mark = await markOfLiving(db, this.#name);
+    if (!survey && !health && mark === this.#mark && (await this.#isQuiet())) return;
+    // Until this round has come to its end, the next one looks at everything too.
+    this.#mark = null;
+    if (survey) this.#nextSurveyAt = now + this.#timing.surveyMs;
+    if (health) this.#nextHealthAt = now + this.#timing.healthMs;
     const deployments = await livingDeployments(db, this.#name);
     this.#forgetAllBut(deployments);
-    // What a command has done to the data is measured after it.
+    // What a command has done is looked at after it.
     for (const { id, operationId } of deployments)
-      if (operationId !== null) this.#memoryOf(id).nextSizeAt = 0;
+      if (operationId !== null) Object.assign(this.#memoryOf(id), { asked: false, nextSizeAt: 0 });
     const idle = deployments.filter(({ operationId }) => operationId === null);
     const subjects = idle.flatMap((deployment) => subjectOf(this.#deps, site, deployment) ?? []);
     const found: Health[] = [];
     await inTurns(subjects, AT_ONCE, async (subject) => {
-      const health = await this.#lookAt(subject);
-      if (health !== null) found.push(health);
+      if (health) this.#memoryOf(subject.deployment.id).asked = false;
+      const seen = await this.#lookAt(subject);
+      if (seen !== null) found.push(seen);
     });
     await recordHealth(db, found);
     if (survey) await this.#survey(deployments);
+    this.#subjects = subjects;
+    if (idle.every(({ id }) => this.#memoryOf(id).misses === 0)) this.#mark = mark;
+  }
+
+  /** By what was read last: most rounds find nothing else. */
+  async #isQuiet(): Promise<boolean> {
+    for (const subject of this.#subjects) if ((await glance(subject)) !== "as it should be") return false;
+    return true;
   }
 
   /** What is new to be written down; null: nothing. */
@@ -159,8 +181,8 @@ export class Supervisor {
 
   async #ifItAnswers(subject: Subject, memory: Memory): Promise<Health | null> {
     const { deployment, engine, place, observe } = subject;
-    if (performance.now() < memory.nextHealthAt) return null;
-    memory.nextHealthAt = performance.now() + this.#timing.healthMs;
+    if (memory.asked) return null;
+    memory.asked = true;
     if (await isTooLarge(place)) {
       await this.#ask(deployment, "its processes take more memory than they may");
       return unhealthy(deployment);
@@ -174,7 +196,7 @@ export class Supervisor {
     if (status !== "failed") return null;
     memory.misses += 1;
     // The next look comes soon: is it stuck, or was it busy?
-    memory.nextHealthAt = 0;
+    memory.asked = false;
     if (memory.misses < MISSES) return null;
     await this.#ask(deployment, detail ?? "it does not answer");
     return unhealthy(deployment);
@@ -211,7 +233,7 @@ export class Supervisor {
   }
 
   #memoryOf(id: string): Memory {
-    const memory = this.#memories.get(id) ?? { misses: 0, nextHealthAt: 0, nextSizeAt: 0, seen: false };
+    const memory = this.#memories.get(id) ?? { misses: 0, asked: false, nextSizeAt: 0, seen: false };
     this.#memories.set(id, memory);
     return memory;
   }
