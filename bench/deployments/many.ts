@@ -1,6 +1,7 @@
 import { Agent, request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { inTurns } from "../../src/worker/supervisor/turns.js";
+import { until } from "../../test/support/until.js";
 import { type Installed, openInstalled } from "../support/databases.js";
 import { processorSeconds } from "../support/processes.js";
 import { type BenchResult, median, print, within } from "../support/report.js";
@@ -25,6 +26,10 @@ export async function run(given: Partial<typeof OPTIONS> = {}): Promise<BenchRes
     await inTurns(numbers, AT_ONCE, async (number) => {
       await installed.create(engines[number % engines.length] ?? "", `database ${number}`);
     });
+    // What a server's first look costs comes once.
+    await until("every database was looked at", async () =>
+      (await installed.list()).every(({ storageBytes }) => storageBytes !== null),
+    );
     const idle = await idlePercent(installed, options.quietSeconds);
     const lists = await listMs(installed, options);
     const counted = `${options.databases} databases: ${engines.join(", ")}`;

@@ -5,6 +5,8 @@ export interface Database {
   readonly id: string;
   readonly connectionUrl: string;
   readonly status: { readonly state: string };
+  /** Null until its server was looked at. */
+  readonly storageBytes: number | null;
 }
 
 /** The deployments API of a built server, for its administrator. */
