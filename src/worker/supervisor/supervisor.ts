@@ -48,6 +48,8 @@ const AT_ONCE = 8;
 
 /** What this supervisor remembers of a server. */
 interface Memory {
+  /** Its commands so far. */
+  command: number;
   misses: number;
   /** Not to be asked before all the others are asked again. */
   asked: boolean;
@@ -131,18 +133,16 @@ export class Supervisor {
     if (!survey && !health && mark === this.#mark && (await this.#isQuiet())) return;
     // Until this round has come to its end, the next one looks at everything too.
     this.#mark = null;
-    if (survey) this.#nextSurveyAt = now + this.#timing.surveyMs;
-    if (health) this.#nextHealthAt = now + this.#timing.healthMs;
     const deployments = await livingDeployments(db, this.#name);
     this.#forgetAllBut(deployments);
-    // What a command has done is looked at after it.
-    for (const { id, operationId } of deployments)
-      if (operationId !== null) Object.assign(this.#memoryOf(id), { asked: false, nextSizeAt: 0 });
+    for (const deployment of deployments) this.#remind(deployment, health);
+    // Not before they were read: what could not be is tried again in the next round.
+    if (survey) this.#nextSurveyAt = now + this.#timing.surveyMs;
+    if (health) this.#nextHealthAt = now + this.#timing.healthMs;
     const idle = deployments.filter(({ operationId }) => operationId === null);
     const subjects = idle.flatMap((deployment) => subjectOf(this.#deps, site, deployment) ?? []);
     const found: Health[] = [];
     await inTurns(subjects, AT_ONCE, async (subject) => {
-      if (health) this.#memoryOf(subject.deployment.id).asked = false;
       const seen = await this.#lookAt(subject);
       if (seen !== null) found.push(seen);
     });
@@ -150,6 +150,15 @@ export class Supervisor {
     if (survey) await this.#survey(deployments);
     this.#subjects = subjects;
     if (idle.every(({ id }) => this.#memoryOf(id).misses === 0)) this.#mark = mark;
+  }
+
+  /** What a command has done is looked at after it, however short it was. */
+  #remind({ id, operationId, commandCount }: SupervisedDeployment, health: boolean): void {
+    const memory = this.#memoryOf(id);
+    const wasChanged = operationId !== null || commandCount !== memory.command;
+    if (health || wasChanged) memory.asked = false;
+    if (wasChanged) memory.nextSizeAt = 0;
+    memory.command = commandCount;
   }
 
   /** By what was read last: most rounds find nothing else. */
@@ -233,7 +242,13 @@ export class Supervisor {
   }
 
   #memoryOf(id: string): Memory {
-    const memory = this.#memories.get(id) ?? { misses: 0, asked: false, nextSizeAt: 0, seen: false };
+    const memory = this.#memories.get(id) ?? {
+      command: 0,
+      misses: 0,
+      asked: false,
+      nextSizeAt: 0,
+      seen: false,
+    };
     this.#memories.set(id, memory);
     return memory;
   }
