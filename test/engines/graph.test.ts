@@ -127,6 +127,34 @@ describeEngine(engine, () => {
     expect(await region.substrate.list(NEVER)).not.toContain(deployment.spec.id);
   });
 
+  test("pause writes the data anew only where its log is long, and loses nothing, killed in its midst or not", async () => {
+    const deployment = await serving();
+    const graph = await graphOf(deployment);
+    const pausing = await deployment.next();
+    /** What a rewriting counts up. */
+    const logs = async () =>
+      (await pausing.place.volume.list("current/appendonlydir", NEVER)).filter((name) =>
+        name.endsWith(".rdb"),
+      );
+    const first = await logs();
+    await graph.query(
+      "UNWIND range(1, 20000) AS i CREATE (:Node {id: i, text: 'the text of ' + toString(i)})",
+    );
+    await engine.stop(pausing, context);
+    expect(await logs()).toEqual(first);
+    await engine.start(pausing, context);
+    const again = await graphOf(deployment);
+    await Promise.all(Array.from({ length: 1_200 }, () => again.query("CREATE (:Node)")));
+    await Promise.allSettled([engine.stop(pausing, context), kill(pausing)]);
+    await engine.start(pausing, context);
+    await engine.stop(pausing, context);
+    expect(await logs()).not.toEqual(first);
+    await engine.start(pausing, context);
+    const after = await graphOf(deployment);
+    const { data } = await after.roQuery("MATCH (n:Node) RETURN count(n) AS n");
+    expect(data).toEqual([{ n: 21_200 }]);
+  });
+
   test("kill -9 of the server under load loses no acknowledged write and keeps none by half", async () => {
     const deployment = await serving();
     const graph = await graphOf(deployment);

@@ -11,6 +11,7 @@ import {
 import { asAdmin, infoOf, numberIn, ping } from "./admin.js";
 import { copyOf } from "./copying.js";
 import { removeOthers, replaceData } from "./loading.js";
+import { closeLog } from "./log.js";
 import { findGraphPrograms, type GraphPrograms } from "./programs.js";
 import { CURRENT, FOLDERS, GraphServer, portTaken } from "./server.js";
 import { ADMIN, limitsOf } from "./settings.js";
@@ -80,7 +81,9 @@ class GraphEngine implements Engine {
   }
 
   async stop(instance: Instance, context: EngineContext): Promise<void> {
-    await this.server(instance, context).stop();
+    const server = this.server(instance, context);
+    if (await server.serves()) await closeLog(server);
+    await server.stopNow();
   }
 
   health(observed: Observed, signal: AbortSignal) {

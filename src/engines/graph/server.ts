@@ -1,6 +1,5 @@
 import type { Redis } from "ioredis";
 import { type EngineContext, EngineError, type Instance, type StorageHold } from "../engine.js";
-import { polling } from "../polling.js";
 import type { Volume } from "../substrate.js";
 import { type Address, asAdmin, infoOf, numberIn, untilServing } from "./admin.js";
 import type { GraphPrograms } from "./programs.js";
@@ -20,8 +19,6 @@ const TLS = "conf/tls.cnf";
  */
 const RESERVED_BYTES = 4 * 1024 * 1024 * 1024;
 const STOP_GRACE_MS = 120_000;
-/** Past this much, and a tenth of the data, the log is rewritten before a stop: it loads slower than data. */
-const LONG_LOG_BYTES = 8 * 1024 * 1024;
 
 /** What one deployment's server is and does, whatever data it serves. */
 export class GraphServer {
@@ -131,45 +128,9 @@ export class GraphServer {
     }
   }
 
-  /**
-   * Everything acknowledged is in the log, which is all that a stop has to leave; a long one is made short first. Throws
-   * `disk_full` where the log could not be written.
-   */
-  async stop(): Promise<void> {
-    if (await this.serves()) await this.shorten();
-    await this.stopNow();
-  }
-
   stopNow(): Promise<void> {
     const options = { stopSignal: "SIGTERM", graceMs: STOP_GRACE_MS } as const;
     return this.instance.place.stop(options, this.context.signal);
-  }
-
-  private async shorten(): Promise<void> {
-    try {
-      await this.asAdmin(async (client) => {
-        const before = await infoOf(client, "persistence");
-        if (before.get("aof_last_write_status") !== "ok") {
-          throw new EngineError(
-            "disk_full",
-            "the disk of the region is full: what was written last is in memory alone",
-          );
-        }
-        const base = numberIn(before, "aof_base_size");
-        const tail = numberIn(before, "aof_current_size") - base;
-        if (tail < LONG_LOG_BYTES || tail < base / 10) return;
-        if (before.get("aof_rewrite_in_progress") !== "1") await client.call("BGREWRITEAOF");
-        await polling(this.context.signal, async () => {
-          const now = await infoOf(client, "persistence");
-          return now.get("aof_rewrite_in_progress") !== "1" && now.get("aof_rewrite_scheduled") !== "1";
-        });
-      });
-    } catch (error) {
-      this.context.signal.throwIfAborted();
-      if (error instanceof EngineError && error.code === "disk_full") throw error;
-      // A long log is as safe as a short one.
-      this.context.log("warn", `the log was not made shorter: ${String(error)}`);
-    }
   }
 
   async hold(): Promise<StorageHold> {
