@@ -229,7 +229,7 @@ describe("a change under a key", () => {
     await holder.connect();
     await holder.query("BEGIN; LOCK TABLE projects IN EXCLUSIVE MODE");
     const first = post("/projects", under(key, body));
-    const inFlight = "SELECT 1 FROM idempotency_keys WHERE status IS NULL";
+    const inFlight = "SELECT 1 FROM idempotency_keys WHERE status IS NULL AND locked_until > now()";
     await until("it is in flight", async () => (await database.query(inFlight)).length === 1);
     const second = await post<{ code: string }>("/projects", under(key, body));
     expect([second.status, second.body.code, second.headers["retry-after"]]).toEqual([409, "conflict", "1"]);
