@@ -81,7 +81,8 @@ describe.each(await queueBackends())("limits of two processes, counted with $nam
     }
   });
 
-  test("are one limit: failed logins of an address, whoever it names", async () => {
+  // Each wrong password costs what a right one does: much, for a machine that does other things too.
+  test("are one limit: failed logins of an address, whoever it names", { timeout: 240_000 }, async () => {
     const [address, user] = [elsewhere(), await fleet.newUser()];
     let tried = 0;
     for (const api of both()) {
