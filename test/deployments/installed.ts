@@ -38,7 +38,7 @@ export interface Databases {
   readonly folder: string;
   /** What GATEHOUSE_CONFIG names. */
   readonly config: string;
-  /** Waits until a worker has said that the region can run an engine. */
+  /** Waits until a worker has said that both regions can run an engine. */
   offers(engine: string): Promise<void>;
   list(): Promise<readonly Database[]>;
   /** With the whole connection URL. */
@@ -103,9 +103,14 @@ export async function openDatabases(options: InstallationOptions = {}): Promise<
   return {
     ...{ gatehouse, folder, config, list, read, serverOf },
     async offers(engine) {
-      await until(`the region offers ${engine}`, async () => {
-        const { text } = await gatehouse.call("GET", "/deployments/versions");
-        return text.includes(`"${engine}"`);
+      await until(`the regions offer ${engine}`, async () => {
+        const { body } = await gatehouse.call<readonly { engine: string; regions: readonly string[] }[]>(
+          "GET",
+          "/deployments/versions",
+        );
+        // Each region says so by itself.
+        const regions = body.filter((one) => one.engine === engine).flatMap((one) => one.regions);
+        return ["here", "there"].every((region) => regions.includes(region));
       });
     },
     async create(engine, name) {
