@@ -193,9 +193,9 @@ const TRANSIENT_KIND: ReadonlySet<string> = new Set([
 ]);
 /** Prisma's own: not reached, closed, no free connection, a transaction that took too long or had to give way. */
 const TRANSIENT_PRISMA = /^P(1001|1002|1008|1017|2024|2028|2034)$/;
-/** Of pg and pg-pool, which give these no code. */
+/** Of pg and pg-pool, which give these no code; the last in a process that has closed its own. */
 const TRANSIENT_MESSAGE =
-  /Connection terminated|timeout exceeded when trying to connect|connection timeout|query read timeout|is not queryable/i;
+  /Connection terminated|timeout exceeded when trying to connect|connection timeout|query read timeout|is not queryable|after calling end on the pool/i;
 
 /** Whether a statement failed because a lock was not to be had in time (SQLSTATE lock_not_available). */
 export function isLockTimeout(error: unknown): boolean {

@@ -126,14 +126,5 @@ async function close({ home, server, redis, members, proxies, api, witness }: Pa
   await redis?.close();
   const left = await server.close();
   await rm(home, { recursive: true, force: true });
-  return [...left, ...members.flatMap((member) => member.pids()).filter(isAlive)];
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
+  return [...left, ...members.flatMap((member) => member.pids())];
 }

@@ -121,9 +121,9 @@ export class Member {
     await this.front?.close();
   }
 
-  /** Process ids of all its lives. */
+  /** Process ids of its lives that have not ended. */
   pids(): number[] {
-    return this.#lives.map(({ pid }) => pid);
+    return this.#lives.filter((life) => life.isRunning()).map(({ pid }) => pid);
   }
 
   /** What it logged as errors: nothing that is away for a moment is one. */
