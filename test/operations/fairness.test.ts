@@ -7,7 +7,15 @@ import type { OperationQueue, QueueItem } from "../../src/operations/queue.js";
 import { freeLostSlots } from "../../src/operations/slots.js";
 import { newId } from "../../src/platform/ids.js";
 import { Database } from "../../src/platform/sql.js";
-import { LEASE_MS, type LedgerBench, openLedger, silent, wish } from "./support.js";
+import {
+  explained,
+  firstStatement,
+  LEASE_MS,
+  type LedgerBench,
+  openLedger,
+  silent,
+  wish,
+} from "./support.js";
 
 const LIMIT = 3;
 const SUCCEEDED = { status: "succeeded", result: null } as const;
@@ -215,28 +223,17 @@ describe("what is sent", () => {
   });
 
   test("costs the same, however many wait", { timeout: 120_000 }, async () => {
-    const statements: { text: string; values: readonly unknown[] }[] = [];
-    const spy = {
-      rows: async (statement: { text: string }, values: readonly unknown[]) => {
-        statements.push({ text: statement.text, values });
-        return [];
-      },
-    };
-    await new Dispatcher(spy as unknown as Database, queue, silent, { concurrency: LIMIT }).dispatch();
-    const [due] = statements;
+    const due = await firstStatement((db) =>
+      new Dispatcher(db, queue, silent, { concurrency: LIMIT }).dispatch(),
+    );
     const pages = async (): Promise<number> => {
       await bench.database.query("ANALYZE operations");
-      const [row] = await bench.db.transaction(async (tx) => {
-        const plan = await tx.rows<{ "QUERY PLAN": { Plan: Record<string, number> }[] }>(
-          `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${due?.text}`,
-          due?.values,
-        );
+      return bench.db.transaction(async (tx) => {
+        const { pages: read } = await explained(tx, due);
         // Not sent: what is looked at next is as it was.
         await tx.rows("UPDATE operations SET dispatched_at = NULL WHERE dispatched_at IS NOT NULL");
-        return plan;
+        return read;
       });
-      const plan = row?.["QUERY PLAN"][0]?.Plan ?? {};
-      return (plan["Shared Hit Blocks"] ?? 0) + (plan["Shared Read Blocks"] ?? 0);
     };
     const organizations = Array.from({ length: 5 }, newId);
     for (const one of organizations) await flood(one, 200);

@@ -4,8 +4,7 @@ import { Ledger } from "../../src/operations/ledger.js";
 import type { Operation } from "../../src/operations/operation.js";
 import { AttemptWrites } from "../../src/operations/writes.js";
 import { newId } from "../../src/platform/ids.js";
-import type { Database } from "../../src/platform/sql.js";
-import { LEASE_MS, type LedgerBench, openLedger, type wish } from "./support.js";
+import { explained, firstStatement, LEASE_MS, type LedgerBench, openLedger, type wish } from "./support.js";
 
 const LIMIT = 3;
 const SUCCEEDED = { status: "succeeded", result: null } as const;
@@ -121,37 +120,20 @@ describe("an end passes its slot on", () => {
 test("an end costs the same, however many wait and whatever is known of them", {
   timeout: 120_000,
 }, async () => {
-  const statements: { text: string; values: readonly unknown[] }[] = [];
-  const spy = {
-    rows: async (statement: { text: string }, values: readonly unknown[]) => {
-      statements.push({ text: statement.text, values });
-      return [];
-    },
-  };
   const { organizationId, running } = await full(0);
-  await new AttemptWrites(spy as unknown as Database, LIMIT).finish(
-    { id: running[0]?.id ?? "", attempt: 1 },
-    SUCCEEDED,
-    TAKER,
-  );
-  const [finish] = statements;
+  const ref = { id: running[0]?.id ?? "", attempt: 1 };
+  const finish = await firstStatement((db) => new AttemptWrites(db, LIMIT).finish(ref, SUCCEEDED, TAKER));
   class TakenBack extends Error {}
   const pages = async (): Promise<number> => {
-    let plan: Record<string, number> = {};
-    await bench.db
-      .transaction(async (tx) => {
-        const [row] = await tx.rows<{ "QUERY PLAN": { Plan: Record<string, number> }[] }>(
-          `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${finish?.text}`,
-          finish?.values,
-        );
-        plan = row?.["QUERY PLAN"][0]?.Plan ?? {};
-        throw new TakenBack();
-      })
-      .catch((error: unknown) => {
-        if (!(error instanceof TakenBack)) throw error;
-      });
-    expect(plan["Actual Rows"]).toBe(1);
-    return (plan["Shared Hit Blocks"] ?? 0) + (plan["Shared Read Blocks"] ?? 0);
+    let read = 0;
+    const done = bench.db.transaction(async (tx) => {
+      const { plan, pages: pagesRead } = await explained(tx, finish);
+      expect(plan["Actual Rows"]).toBe(1);
+      read = pagesRead;
+      throw new TakenBack();
+    });
+    await expect(done).rejects.toThrow(TakenBack);
+    return read;
   };
   const insert = (status: string, organization: string, count: number) =>
     bench.database.query(

@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { Ledger, type LockTarget, type OperationRequest } from "../../src/operations/ledger.js";
 import type { Operation } from "../../src/operations/operation.js";
 import { newId } from "../../src/platform/ids.js";
-import { Database } from "../../src/platform/sql.js";
+import { Database, type Sql } from "../../src/platform/sql.js";
 import { createDatabase, type TestDatabase } from "../support/database.js";
 
 export const silent = pino({ level: "silent" });
@@ -43,6 +43,39 @@ export interface OperationRow {
 }
 
 export const LEASE_MS = 5_000;
+
+/** A statement as it was sent. */
+export interface Sent {
+  readonly text: string;
+  readonly values?: readonly unknown[];
+}
+
+/** The first statement that some work sends to a database that answers nothing. */
+export async function firstStatement(work: (db: Database) => Promise<unknown>): Promise<Sent> {
+  const sent: Sent[] = [];
+  const rows = async (statement: { text: string }, values: readonly unknown[]): Promise<never[]> => {
+    sent.push({ text: statement.text, values });
+    return [];
+  };
+  await work({ rows } as unknown as Database);
+  const [first] = sent;
+  if (first === undefined) throw new Error("nothing was sent");
+  return first;
+}
+
+/** How a statement is done, and how many pages it reads. It is done: its effects are there. */
+export async function explained(
+  sql: Sql,
+  { text, values = [] }: Sent,
+): Promise<{ readonly plan: Readonly<Record<string, unknown>>; readonly pages: number }> {
+  const [row] = await sql.rows<{ "QUERY PLAN": { Plan: Record<string, unknown> }[] }>(
+    `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${text}`,
+    values,
+  );
+  const plan = row?.["QUERY PLAN"][0]?.Plan;
+  if (plan === undefined) throw new Error("a statement without a plan");
+  return { plan, pages: Number(plan["Shared Hit Blocks"]) + Number(plan["Shared Read Blocks"]) };
+}
 
 export function wish(more: Partial<OperationRequest> = {}): OperationRequest {
   return {
