@@ -8,7 +8,7 @@ import { runAs } from "./account.js";
 import type { Binaries } from "./binaries.js";
 import { clusterName } from "./leftovers.js";
 import type { Place } from "./place.js";
-import { signal } from "./processes.js";
+import { serverProcesses, signal, within } from "./processes.js";
 
 /** How the server's first process ended: one of the two is null. */
 export interface Exit {
@@ -22,9 +22,15 @@ export interface Server {
   exited: Promise<Exit>;
   /** In words, how it ended; undefined while it runs. */
   ending(): string | undefined;
-  /** Ends all sessions and stops in order; immediately after 10 s, by force 5 s later. Never rejects. */
+  /**
+   * Ends all sessions and stops in order; immediately after 10 s, by force 5 s later. No process of it is left then. Never
+   * rejects.
+   */
   stop(): Promise<void>;
 }
+
+/** What follows the first process of a server takes milliseconds to end. */
+const FOLLOWERS_MS = 2_000;
 
 /**
  * Starts the server process. It gets a process group of its own, so that Ctrl-C in a terminal does not reach it
@@ -56,7 +62,13 @@ export function spawnServer(place: Place, binaries: Binaries, port: number): Ser
       if (child.pid === undefined) ended({ code: null, signal: null }, error.message);
     });
   });
-  return { port, exited, ending: () => ending, stop: () => stopChild(child, exited) };
+  const name = clusterName(place.data);
+  const stop = async (): Promise<void> => {
+    await stopChild(child, exited);
+    // The process that writes the log is the last: it ends by itself, when all others are gone.
+    await within(FOLLOWERS_MS, () => serverProcesses(name).length === 0);
+  };
+  return { port, exited, ending: () => ending, stop };
 }
 
 /**

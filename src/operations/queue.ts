@@ -1,7 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { createPostgresBackend, Queue, runMigrations, Worker } from "bullmq";
+import { createPostgresBackend, type PgPool, Queue, runMigrations, Worker } from "bullmq";
 import pg from "pg";
 import type { Logger } from "../platform/logger.js";
+import { outliveConnections } from "../platform/sql.js";
 
 const NAME = "operations";
 
@@ -226,14 +227,31 @@ interface Consumer {
   close(): Promise<void>;
 }
 
-function postgresConnection(databaseUrl: string) {
-  return {
+/** Of a queue or a worker: four statements at once, and one connection more that listens. */
+const CONNECTIONS = 5;
+
+/**
+ * A pool for one queue or worker. The library's own would not do: it listens to a connection a moment too late, and one
+ * that is ended in that moment ends the process.
+ */
+function openPool(databaseUrl: string): pg.Pool & PgPool {
+  const pool = new pg.Pool({
     connectionString: databaseUrl,
-    schema: SCHEMA,
-    max: 4,
+    options: `-c search_path=${SCHEMA}`,
+    max: CONNECTIONS,
     connectionTimeoutMillis: CONNECT_LIMIT_MS,
     keepAlive: true,
-  };
+  });
+  // Of the same shape; the two disagree on whether values may be read-only.
+  return outliveConnections(pool) as pg.Pool & PgPool;
+}
+
+async function closeWith(pool: pg.Pool, closable: { close(): Promise<void> }): Promise<void> {
+  try {
+    await closable.close();
+  } finally {
+    await pool.end();
+  }
 }
 
 function redisConnection(redisUrl: string) {
@@ -242,7 +260,14 @@ function redisConnection(redisUrl: string) {
 
 function openProducer(backend: QueueBackend, name: string): Producer {
   if (backend.kind === "postgres") {
-    return new Queue(name, { connection: postgresConnection(backend.databaseUrl) }, createPostgresBackend);
+    const pool = openPool(backend.databaseUrl);
+    const queue = new Queue(name, { connection: pool }, createPostgresBackend);
+    return {
+      add: (...job) => queue.add(...job),
+      addBulk: (jobs) => queue.addBulk(jobs),
+      on: (event, listener) => queue.on(event, listener),
+      close: () => closeWith(pool, queue),
+    };
   }
   // A send that cannot be made now fails at once: the sweep makes it up.
   const connection = { ...redisConnection(backend.redisUrl), maxRetriesPerRequest: 1, commandTimeout: 2_000 };
@@ -257,8 +282,15 @@ function openConsumer(backend: QueueBackend, name: string, process: Process, con
     runRetryDelay: RETRY_MS,
   };
   if (backend.kind === "postgres") {
-    const connection = postgresConnection(backend.databaseUrl);
-    return new Worker(name, process, { connection, ...options }, createPostgresBackend);
+    const pool = openPool(backend.databaseUrl);
+    const worker = new Worker(name, process, { connection: pool, ...options }, createPostgresBackend);
+    return {
+      on: (event, listener) => worker.on(event, listener),
+      waitUntilReady: () => worker.waitUntilReady(),
+      pause: (doNotWaitActive) => worker.pause(doNotWaitActive),
+      resume: () => worker.resume(),
+      close: () => closeWith(pool, worker),
+    };
   }
   const connection = { ...redisConnection(backend.redisUrl), maxRetriesPerRequest: null };
   return new Worker(name, process, { connection, ...options });

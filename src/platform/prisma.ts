@@ -1,7 +1,7 @@
 import { PrismaPg } from "@prisma/adapter-pg";
 import pg from "pg";
 import { PrismaClient } from "./generated/client.js";
-import { ANSWER_LIMIT_MS, CONNECT_LIMIT_MS } from "./sql.js";
+import { ANSWER_LIMIT_MS, CONNECT_LIMIT_MS, outliveConnections } from "./sql.js";
 
 export type { PrismaClient };
 export type PrismaTransaction = Parameters<Parameters<PrismaClient["$transaction"]>[0]>[0];
@@ -27,10 +27,7 @@ export function openPrisma(
     keepAlive: true,
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
   });
-  // A connection that breaks is replaced by the pool, and its statement says so; unheard, the event would end the
-  // process: the pool hears idle connections alone.
-  pool.on("error", () => {});
-  pool.on("connect", (client) => client.on("error", () => {}));
+  outliveConnections(pool);
   return { prisma: new PrismaClient({ adapter: new PrismaPg(pool, { disposeExternalPool: true }) }), pool };
 }
 

@@ -95,6 +95,17 @@ export const ANSWER_LIMIT_MS = 30_000;
  */
 const PLANS = "-c enable_seqscan=off -c jit=off";
 
+/**
+ * Keeps the process alive when a connection of the pool breaks, whoever has it: its statements say so. From the very first
+ * on: what a server says as soon as a connection is there may come before anybody else listens.
+ * @param onIdle hears of connections that break while nobody has them; the pool replaces them
+ */
+export function outliveConnections(pool: pg.Pool, onIdle: (error: Error) => void = () => {}): pg.Pool {
+  pool.on("error", onIdle);
+  pool.on("connect", (client) => client.on("error", () => {}));
+  return pool;
+}
+
 /** The control plane's database for prepared statements and for transactions that start work. */
 export class Database extends Runner {
   readonly pool: pg.Pool;
@@ -109,8 +120,7 @@ export class Database extends Runner {
       options: PLANS,
       keepAlive: true,
     });
-    // An idle connection that breaks is replaced by the pool; unheard, the event would end the process.
-    pool.on("error", (error) => logger.warn({ err: error }, "an idle database connection broke"));
+    outliveConnections(pool, (error) => logger.warn({ err: error }, "an idle database connection broke"));
     super(pool);
     this.pool = pool;
   }
@@ -125,7 +135,6 @@ export class Database extends Runner {
   ): Promise<T> {
     const client = await this.pool.connect();
     let broken = false;
-    // The pool hears idle connections alone; unheard, the event of this one would end the process.
     const onError = (): void => {
       broken = true;
     };
@@ -149,8 +158,7 @@ export class Database extends Runner {
       }
       throw error;
     } finally {
-      // One that is thrown away may still tell of its end.
-      if (!broken) client.off("error", onError);
+      client.off("error", onError);
       client.release(broken);
     }
   }

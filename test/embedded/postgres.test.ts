@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { isRoot } from "../../src/embedded/account.js";
 import { locateBinaries } from "../../src/embedded/binaries.js";
+import { clusterName } from "../../src/embedded/leftovers.js";
+import { serverProcesses } from "../../src/embedded/processes.js";
 import { probePort } from "../../src/embedded/server.js";
 import {
   cleanUp,
@@ -46,7 +48,10 @@ test("the first start makes a database for a role that can do nothing outside it
   await expect(query(server.url.replace(/\/gatehouse$/, "/postgres"), "select 1")).rejects.toThrow(
     /permission denied/,
   );
+  const name = clusterName(join(home, "postgres/data"));
+  expect(serverProcesses(name)).not.toEqual([]);
   await server.stop();
+  expect(serverProcesses(name)).toEqual([]);
 });
 
 test(

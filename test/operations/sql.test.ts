@@ -1,5 +1,9 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openQueue } from "../../src/operations/queue.js";
+import { newId } from "../../src/platform/ids.js";
 import { createPrisma, type PrismaClient } from "../../src/platform/prisma.js";
 import { Database, isDatabaseAway, toJsonb } from "../../src/platform/sql.js";
 import { openTcpProxy } from "../faults/driver/tcp-proxy.js";
@@ -20,6 +24,18 @@ afterAll(async () => {
   await db.close();
   await database.drop();
 });
+
+/** Messages of a server (https://www.postgresql.org/docs/18/protocol-message-formats.html). */
+const message = (type: string, ...body: Buffer[]): Buffer => {
+  const length = Buffer.alloc(4);
+  length.writeInt32BE(4 + body.reduce((bytes, part) => bytes + part.length, 0));
+  return Buffer.concat([Buffer.from(type), length, ...body]);
+};
+const LET_IN = Buffer.concat([message("R", Buffer.alloc(4)), message("Z", Buffer.from("I"))]);
+const ENDED = message(
+  "E",
+  Buffer.from("SFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"),
+);
 
 const SUICIDE = "SELECT pg_terminate_backend(pg_backend_pid())";
 
@@ -55,6 +71,25 @@ describe("a transaction", () => {
     );
     expect(isDatabaseAway(failure)).toBe(true);
     expect(await db.run("SELECT 1")).toBe(1);
+  });
+
+  test("whose connection is ended in the moment it is there fails, and so does a send to the queue", async () => {
+    const server = createServer((socket) => {
+      socket.on("error", () => {});
+      // It is let in, may send statements, and is ended: all in one breath.
+      socket.once("data", () => socket.end(Buffer.concat([LET_IN, ENDED])));
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const url = `postgresql://somebody@127.0.0.1:${(server.address() as AddressInfo).port}/nothing`;
+    const ended = new Database(url, 1, silent);
+    const queue = openQueue({ kind: "postgres", databaseUrl: url }, silent);
+    try {
+      expect(isDatabaseAway(await failureOf(ended.transaction((tx) => tx.run("SELECT 1"))))).toBe(true);
+      await expect(queue.send([{ id: newId(), priority: 1, region: null }])).rejects.toThrow();
+    } finally {
+      await Promise.all([ended.close(), queue.close()]);
+      server.close();
+    }
   });
 
   test("goes on without a part that failed, and tells nobody of that part's commit", async () => {
