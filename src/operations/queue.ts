@@ -68,6 +68,8 @@ export interface Consumption {
 /** The queue's tables on PostgreSQL, made or brought up to date; safe to call in every process. */
 export async function migrateQueue(databaseUrl: string): Promise<void> {
   const client = new pg.Client({ connectionString: databaseUrl });
+  // A statement says so; the event besides would end the process.
+  client.on("error", () => {});
   await client.connect();
   try {
     await runMigrations(client, SCHEMA);
