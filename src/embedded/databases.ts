@@ -11,8 +11,6 @@ const DATABASE = "gatehouse";
  */
 export async function ensureDatabase(adminUrl: string, password: string): Promise<void> {
   const client = new pg.Client({ connectionString: adminUrl, ssl: false });
-  // A statement says so; the event besides would end the process.
-  client.on("error", () => {});
   client.on("error", () => {}); // told by the query that it breaks, and by `exited`
   await client.connect();
   try {

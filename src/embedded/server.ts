@@ -151,8 +151,6 @@ function settings(place: Place, port: number): string[] {
 
 async function tryToConnect(url: string): Promise<(Error & { code?: string }) | undefined> {
   const client = new pg.Client({ connectionString: url, ssl: false, connectionTimeoutMillis: 5_000 });
-  // A statement says so; the event besides would end the process.
-  client.on("error", () => {});
   client.on("error", () => {}); // a connection that breaks while it is closed
   try {
     await client.connect();
