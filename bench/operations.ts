@@ -1,6 +1,7 @@
+import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import autocannon from "autocannon";
 import { type BareQueue, type BenchPlace, onBackends, tokenOf } from "./support/backends.js";
+import { burst } from "./support/burst.js";
 import type { BenchServer } from "./support/child.js";
 import { type BenchResult, compare, print } from "./support/report.js";
 
@@ -66,23 +67,16 @@ async function gatehouseRound(
   count: number,
 ): Promise<Rates> {
   const before = await lastId(place);
-  const load = await autocannon({
-    url: `${ready["url"]}/noop`,
-    method: "POST",
-    amount: count,
-    connections: CONNECTIONS,
-    // It ends with a sample: with the default's a round would take whole seconds, whatever it took.
-    sampleInt: 50,
-    // Another one with each request.
-    headers: { authorization, "idempotency-key": "[<id>]" },
-    idReplacement: true,
+  const round = randomUUID();
+  const seconds = await burst({
+    ...{ urls: [new URL(`${ready["url"]}/noop`)], count, connections: CONNECTIONS },
+    headers: (nr) => `Authorization: ${authorization}\r\nIdempotency-Key: ${round}-${nr}`,
   });
-  if (load["2xx"] !== count) throw new Error(`${count - load["2xx"]} requests were not accepted`);
   const worker = await place.start("operations-worker");
   const finished = await untilFinished(place, before, count);
   await worker.ask("stop");
   await worker.stop();
-  return { accepted: count / load.duration, finished };
+  return { accepted: count / seconds, finished };
 }
 
 /** Ids grow. */

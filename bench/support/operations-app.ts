@@ -9,7 +9,7 @@ import type { Principal } from "../../src/auth/principal.js";
 import { acceptWork } from "../../src/http/accepted.js";
 import { acceptedAnswer } from "../../src/http/core-api/operations-commands.js";
 import { OperationWire, toOperationWire } from "../../src/http/core-api/wire.js";
-import type { OperationRequest } from "../../src/operations/ledger.js";
+import type { LocklessRequest } from "../../src/operations/new-operation.js";
 import { Waiters } from "../../src/operations/waiters.js";
 import { VERSION } from "../../src/version.js";
 import { serve } from "./child.js";
@@ -40,10 +40,10 @@ function noop({
   id,
   name,
   origin,
-}: Pick<Principal, "kind" | "id" | "name" | "origin">): OperationRequest {
+}: Pick<Principal, "kind" | "id" | "name" | "origin">): LocklessRequest {
   return {
     ...{ organizationId: project.organizationId, projectId: project.id, operationType: NOOP },
-    ...{ resource: { type: "nothing", id: randomUUID() }, locks: [], payload: {}, origin },
+    ...{ resource: { type: "nothing", id: randomUUID() }, payload: {}, origin },
     createdBy: { kind, id, name },
   };
 }
@@ -52,8 +52,8 @@ app.post(
   "/noop",
   { config: { scopes: ["operation:write"], idempotency: "transaction" } },
   async (request, reply) => {
-    const operation = await acceptWork(services, request, reply, acceptedAnswer, async (onAccept) => {
-      const accepted = await ledger.accept(noop(request.principal), onAccept);
+    const operation = await acceptWork(services, request, reply, acceptedAnswer, async (_, keeping) => {
+      const accepted = await ledger.accept(noop(request.principal), keeping);
       void dispatcher.dispatch();
       return accepted;
     });
@@ -71,7 +71,8 @@ async function preload(count: number): Promise<string[]> {
   } as const;
   return db.transaction(async (tx) => {
     const ids: string[] = [];
-    for (let made = 0; made < count; made += 1) ids.push((await ledger.request(tx, noop(actor))).id);
+    for (let made = 0; made < count; made += 1)
+      ids.push((await ledger.request(tx, { ...noop(actor), locks: [] })).id);
     return ids;
   });
 }

@@ -2,9 +2,11 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import type { OnAccept } from "../domain/jobs/sync.js";
 import type { KeptAnswer } from "../operations/idempotency.js";
+import type { Keeping } from "../operations/ledger.js";
 import { isDone, type Operation } from "../operations/operation.js";
 import type { Sql } from "../platform/sql.js";
 import { operationHref } from "./core-api/wire.js";
+import type { KeyHold } from "./idempotency.js";
 import { PreferHeader, waitAsPreferred } from "./prefer.js";
 import type { Services } from "./services.js";
 
@@ -46,19 +48,18 @@ export interface AcceptedAnswer {
  * Starts work and says where to follow it, after as long a wait as the client prefers. The route declares
  * `config: { idempotency: "transaction" }`.
  * @param answer what the route answers at once; kept for whoever sends the request again under its Idempotency-Key
- * @param start starts it, and calls `onAccept` in the transaction that accepts it
+ * @param start starts it, and keeps the answer with it: calls `onAccept` in the transaction that accepts it, or hands
+ * `keeping` to `Ledger.accept`
  */
 export async function acceptWork(
   services: Services,
   request: FastifyRequest,
   reply: FastifyReply,
   answer: (operation: Operation) => AcceptedAnswer,
-  start: (onAccept?: OnAccept) => Promise<Operation>,
+  start: (onAccept?: OnAccept, keeping?: Keeping) => Promise<Operation>,
 ): Promise<Operation> {
   const hold = request.idempotency?.inTransaction === true ? request.idempotency : null;
-  const keep: OnAccept = async (tx, operation) =>
-    hold?.keep(tx, await keptAnswer(services, tx, operation, answer));
-  const begin = async (): Promise<Operation> => start(hold === null ? undefined : keep);
+  const begin = async (): Promise<Operation> => start(...keepers(services, hold, answer));
   const accepted = await begin().catch(async (error: unknown) => {
     throw hold === null ? error : await hold.explain(error);
   });
@@ -69,11 +70,27 @@ export async function acceptWork(
   return operation;
 }
 
+/** How the answer is kept under the request's key: in a transaction, or by `Ledger.accept`. None where it has no key. */
+function keepers(
+  services: Services,
+  hold: KeyHold | null,
+  answer: (operation: Operation) => AcceptedAnswer,
+): [onAccept?: OnAccept, keeping?: Keeping] {
+  if (hold === null) return [];
+  return [
+    async (tx, operation) => hold.keep(tx, await keptAnswer(services, operation, answer, tx)),
+    async (operation) => {
+      const kept = await keptAnswer(services, operation, answer);
+      return () => hold.taking(kept);
+    },
+  ];
+}
+
 async function keptAnswer(
   services: Services,
-  tx: Sql,
   operation: Operation,
   answer: (operation: Operation) => AcceptedAnswer,
+  tx?: Sql,
 ): Promise<KeptAnswer> {
   const { status, body } = answer(operation);
   const headers = {

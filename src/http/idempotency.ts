@@ -3,8 +3,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
 import { type ProjectAccess, projectFilter } from "../auth/principal.js";
 import type { Found, IdempotencyKeys, KeptAnswer, Repeatable } from "../operations/idempotency.js";
+import { keyInFlight, type Taking } from "../operations/takings.js";
 import { sameBytes } from "../platform/crypto.js";
-import { AppError, conflict, invalid } from "../platform/errors.js";
+import { AppError, invalid } from "../platform/errors.js";
 import { newId } from "../platform/ids.js";
 import type { Sql } from "../platform/sql.js";
 import { sentPath } from "./dialect.js";
@@ -61,8 +62,18 @@ export class KeyHold {
    * the client has hung up: it sends the request again, and may have been answered that otherwise by then.
    */
   async keep(tx: Sql, answer: KeptAnswer): Promise<void> {
+    this.#mustBeThere();
+    if (!(await this.#keys.keep(tx, this.#request, this.#claim, answer))) throw keyInFlight();
+  }
+
+  /** For a statement that keeps the answer with the effect by itself. Throws as `keep`. */
+  taking(answer: KeptAnswer): Taking {
+    this.#mustBeThere();
+    return this.#keys.takingOf(this.#request, this.#claim, answer);
+  }
+
+  #mustBeThere(): void {
     if (this.#isGone()) throw new AppError("unavailable", "the client has hung up: send the request again");
-    if (!(await this.#keys.keep(tx, this.#request, this.#claim, answer))) throw inFlight();
   }
 
   /**
@@ -71,7 +82,7 @@ export class KeyHold {
    */
   async explain(error: unknown): Promise<unknown> {
     if (!isRefusal(error)) return error;
-    return (await this.#keys.refuse(this.#request, this.#claim)) ? error : inFlight();
+    return (await this.#keys.refuse(this.#request, this.#claim)) ? error : keyInFlight();
   }
 
   /** The end of a request that claimed its key: failures have changed nothing, and free it. */
@@ -116,7 +127,7 @@ export const idempotencyPlugin = fp<Idempotency>(
       const hold = new KeyHold(keys, { ...asked, requestHash, refusal }, inTransaction, () =>
         isGone(request),
       );
-      if (!inTransaction && !(await hold.claim())) throw inFlight();
+      if (!inTransaction && !(await hold.claim())) throw keyInFlight();
       request.idempotency = hold;
       return true;
     };
@@ -175,7 +186,7 @@ function replay(
   if (!hashes.some((hash) => sameBytes(hash, found.requestHash))) {
     throw new AppError("unprocessable", "this Idempotency-Key was used for another request: take a new one");
   }
-  if (found.answer === null) throw inFlight();
+  if (found.answer === null) throw keyInFlight();
   if (!reaches(principal.projects, found.projects)) {
     const message =
       "the first answer may tell of projects that you no longer reach: take a new Idempotency-Key";
@@ -197,10 +208,4 @@ function isGone({ raw }: FastifyRequest): boolean {
 function isRefusal(error: unknown): boolean {
   if (!(error instanceof AppError) || error.details["retryAfter"] !== undefined) return false;
   return error.code !== "unavailable" && error.code !== "internal" && error.code !== "rate_limited";
-}
-
-function inFlight(): AppError {
-  return conflict("a request with this Idempotency-Key is in flight, or was just answered: send it again", {
-    retryAfter: 1,
-  });
 }

@@ -1,48 +1,45 @@
-import type { Database, Sql } from "../platform/sql.js";
-import type { Operation } from "./operation.js";
+import { type Database, toJsonb } from "../platform/sql.js";
+import { INSERT_FROM, NEW_ROW, type NewRow } from "./new-operation.js";
+import { TAKE_FROM_WISH, TAKING, type Taking } from "./takings.js";
 import { Together } from "./together.js";
 
-/** A transaction for several does not wait longer for what somebody else holds: each goes on in one of its own. */
+/** A statement for several does not wait longer for a key that somebody else holds: each goes on by itself. */
 const PATIENCE_MS = 100;
 
-/** Work that is accepted with nothing else to write but what `onAccept` writes of the answer. */
-export interface Acceptance<Request> {
-  readonly request: Request;
-  readonly onAccept: (tx: Sql, operation: Operation) => Promise<void>;
+/** The patience is set before anything is read, so before anything is waited for. Each operation is there with its key or not at all. */
+const ACCEPT = {
+  name: "operations_accept",
+  text: `WITH wish AS MATERIALIZED (
+           SELECT * FROM jsonb_to_recordset($1::jsonb) AS wish (${NEW_ROW}, ${TAKING})
+           WHERE set_config('lock_timeout', $2, true) IS NOT NULL),
+         taken AS (${TAKE_FROM_WISH})
+         ${INSERT_FROM} FROM wish LEFT JOIN taken USING (claim) WHERE key IS NULL OR taken.claim IS NOT NULL
+         RETURNING id`,
+};
+
+/** Work that is accepted with nothing else to write than the answer under its Idempotency-Key. */
+export interface Acceptance {
+  readonly row: NewRow;
+  /** Asked when it is about to be written; may throw instead. Null: it has no key. */
+  readonly taking: (() => Taking) | null;
 }
 
-/**
- * Accepts operations, group committed: those that are asked for while one transaction is under way go together in the
- * next. Where one of them is in the way of that (a conflict, a lock that another process holds) it is taken back, and
- * each has a transaction of its own.
- */
-export class Acceptances<Request> {
-  readonly #together: Together<Acceptance<Request>, Operation>;
+/** Accepts operations, group committed: those that are asked for while one statement is under way go together in the next. */
+export class Acceptances {
+  readonly #together: Together<Acceptance, true>;
 
-  /** @param insert makes the operations with their locks, in the order of the requests; all of them, or it rejects */
-  constructor(db: Database, insert: (tx: Sql, requests: readonly Request[]) => Promise<Operation[]>) {
-    this.#together = new Together((acceptances, locking) =>
-      db.transaction(
-        async (tx) => {
-          const operations = await insert(
-            tx,
-            acceptances.map(({ request }) => request),
-          );
-          const kept = acceptances.map(({ onAccept }, nr) => onAccept(tx, operations[nr] as Operation));
-          // All of them, before the transaction ends: none may write when it has.
-          for (const each of await Promise.allSettled(kept))
-            if (each.status === "rejected") throw each.reason;
-          return operations;
-        },
-        locking === "FOR UPDATE" ? {} : { lockTimeoutMs: PATIENCE_MS },
-      ),
-    );
+  constructor(db: Database) {
+    this.#together = new Together(async (acceptances, locking) => {
+      const wishes = acceptances.map(({ row, taking }) => ({ ...row, ...taking?.() }));
+      const patience = locking === "FOR UPDATE" ? "0" : `${PATIENCE_MS}`;
+      const rows = await db.rows<{ id: string }>(ACCEPT, [toJsonb(wishes), patience]);
+      const accepted = new Set(rows.map(({ id }) => id));
+      return acceptances.map(({ row }) => (accepted.has(row.id) ? true : undefined));
+    });
   }
 
-  /** @throws what the request or `onAccept` alone would be refused with */
-  async accept(acceptance: Acceptance<Request>): Promise<Operation> {
-    const operation = await this.#together.write(acceptance);
-    if (operation === undefined) throw new Error("an accepted operation was not returned");
-    return operation;
+  /** False where another request has the key. */
+  async accept(acceptance: Acceptance): Promise<boolean> {
+    return (await this.#together.write(acceptance)) === true;
   }
 }

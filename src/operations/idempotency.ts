@@ -1,6 +1,7 @@
 import { Batch } from "../platform/batch.js";
 import type { MasterKey } from "../platform/crypto.js";
-import { type Database, type Sql, toJsonb } from "../platform/sql.js";
+import type { Database, Sql } from "../platform/sql.js";
+import { IN_FLIGHT, NEVER, SEALED_UNTIL, type Taking, take } from "./takings.js";
 
 /** A request that may come again. */
 export interface Repeatable {
@@ -41,15 +42,9 @@ export interface Found {
   readonly refusal: string | null;
 }
 
-const KEPT = "interval '24 hours'";
-/** A claim that was not renewed for so long is of a process that has died. */
-const IN_FLIGHT = "interval '15 seconds'";
 const RENEW_EVERY_MS = 4_000;
 /** Longer than any request takes: nobody will settle a claim that is older. */
 const LONGEST_MS = 120_000;
-/** What a refusal is told by: its key was locked by nobody, ever. */
-const NEVER = "'-infinity'::timestamptz";
-const SECRET_KEPT = "interval '10 minutes'";
 const BATCH = 5_000;
 
 const FIND = {
@@ -62,39 +57,6 @@ const FIND = {
            SELECT * FROM idempotency_keys
            WHERE id = asked_id AND expires_at > clock_timestamp()
              AND (status IS NOT NULL OR locked_until > clock_timestamp() OR locked_until = ${NEVER}) LIMIT 1) AS found`,
-};
-
-const SEALED_UNTIL = (sealed: string): string =>
-  `CASE WHEN ${sealed}::bytea IS NOT NULL THEN clock_timestamp() + ${SECRET_KEPT} END`;
-
-/**
- * Takes the keys that nobody has, or nobody any more; at once with the answers, where those are known. One that was
- * refused goes to who knows of that refusal alone, so not to a copy of the refused request, or to another refusal. In the
- * order of the keys, so that no two transactions wait for each other.
- */
-const TAKE = {
-  name: "idempotency_take",
-  text: `WITH wish AS (
-           SELECT * FROM jsonb_to_recordset($1::jsonb) AS wish (key text, claim uuid, request_hash text, method text,
-             path text, projects jsonb, refused boolean, refusal uuid, status int, headers jsonb, body text, sealed text))
-         INSERT INTO idempotency_keys AS k
-           (id, claim, request_hash, method, path, projects, all_projects, locked_until, expires_at,
-            status, headers, body, sealed_body, sealed_until)
-         SELECT decode(key, 'hex'), wish.claim, decode(wish.request_hash, 'hex'), wish.method, wish.path,
-           ARRAY(SELECT jsonb_array_elements_text(coalesce(wish.projects, '[]'))::uuid), wish.projects IS NULL,
-           CASE WHEN wish.refused THEN ${NEVER} ELSE clock_timestamp() + ${IN_FLIGHT} END,
-           clock_timestamp() + ${KEPT},
-           wish.status, coalesce(wish.headers, '{}'), wish.body, decode(sealed, 'hex'), ${SEALED_UNTIL("decode(sealed, 'hex')")}
-         FROM wish ORDER BY key
-         ON CONFLICT (id) DO UPDATE
-         SET claim = excluded.claim, request_hash = excluded.request_hash,
-             projects = excluded.projects, all_projects = excluded.all_projects,
-             status = excluded.status, headers = excluded.headers, body = excluded.body,
-             sealed_body = excluded.sealed_body, sealed_until = excluded.sealed_until,
-             locked_until = excluded.locked_until, created_at = clock_timestamp(), expires_at = excluded.expires_at
-         WHERE k.expires_at <= clock_timestamp() OR k.status IS NULL AND k.locked_until <= clock_timestamp()
-           AND (k.locked_until > ${NEVER} OR excluded.locked_until = ${NEVER} OR k.claim IN (SELECT refusal FROM wish))
-         RETURNING claim`,
 };
 
 const SETTLE = {
@@ -138,8 +100,6 @@ export class IdempotencyKeys {
   readonly #db: Database;
   readonly #masterKey: MasterKey;
   readonly #rows: Batch<Uint8Array, Row | null>;
-  /** What one transaction keeps for several goes in one statement. */
-  readonly #keeping = new WeakMap<Sql, Batch<Taking, boolean>>();
   /** Claims of this process, by the names of their takings. */
   readonly #held = new Map<string, { readonly id: Uint8Array; readonly since: number }>();
   #renewals: NodeJS.Timeout | null = null;
@@ -174,7 +134,7 @@ export class IdempotencyKeys {
    * @param claim names this taking of the key
    */
   async claim(request: Repeatable, claim: string): Promise<boolean> {
-    const [isMine] = await take(this.#db, [this.#takingOf(request, claim, null)]);
+    const [isMine] = await take(this.#db, [this.takingOf(request, claim, null)]);
     if (isMine !== true) return false;
     this.#held.set(claim, { id: request.id, since: performance.now() });
     this.#renewals ??= setInterval(() => void this.#renew(), RENEW_EVERY_MS).unref();
@@ -198,10 +158,9 @@ export class IdempotencyKeys {
    * Takes the key and keeps the answer within the transaction of the effect: they stand there together or not at
    * all. False where another request has the key: then the effect must not be.
    */
-  keep(tx: Sql, request: Repeatable, claim: string, answer: KeptAnswer): Promise<boolean> {
-    const batch = this.#keeping.get(tx) ?? new Batch<Taking, boolean>((takings) => take(tx, takings));
-    this.#keeping.set(tx, batch);
-    return batch.ask(this.#takingOf(request, claim, answer));
+  async keep(tx: Sql, request: Repeatable, claim: string, answer: KeptAnswer): Promise<boolean> {
+    const [isMine] = await take(tx, [this.takingOf(request, claim, answer)]);
+    return isMine === true;
   }
 
   /**
@@ -209,7 +168,7 @@ export class IdempotencyKeys {
    * whichever process, has no effect after that. False where another request has the key: it may have had its effect.
    */
   async refuse(request: Repeatable, claim: string): Promise<boolean> {
-    const taking = { ...this.#takingOf(request, claim, null), refused: true };
+    const taking = { ...this.takingOf(request, claim, null), refused: true };
     const [isMine] = await take(this.#db, [taking]);
     return isMine === true;
   }
@@ -225,7 +184,8 @@ export class IdempotencyKeys {
     await this.#db.run(RELEASE, [id, claim]);
   }
 
-  #takingOf(request: Repeatable, claim: string, answer: KeptAnswer | null): Taking {
+  /** What a statement takes the key by that does it with the effect (`TAKE_FROM_WISH`); null: there is no answer yet. */
+  takingOf(request: Repeatable, claim: string, answer: KeptAnswer | null): Taking {
     const { id, method, path, projects, refusal = null } = request;
     const sealed = answer === null ? null : this.#seal(id, answer);
     return {
@@ -252,29 +212,6 @@ export class IdempotencyKeys {
     }
     return removed;
   }
-}
-
-/** A key that is to be taken, as the statement reads it. */
-interface Taking {
-  readonly key: string;
-  readonly claim: string;
-  readonly request_hash: string;
-  readonly method: string;
-  readonly path: string;
-  readonly projects: readonly string[] | null;
-  readonly refused: boolean;
-  readonly refusal: string | null;
-  readonly status: number | null;
-  readonly headers: Readonly<Record<string, string>> | null;
-  readonly body: string | null;
-  readonly sealed: string | null;
-}
-
-/** Which of them were to be had. */
-async function take(sql: Sql, takings: readonly Taking[]): Promise<boolean[]> {
-  const rows = await sql.rows<{ claim: string }>(TAKE, [toJsonb(takings)]);
-  const taken = new Set(rows.map(({ claim }) => claim));
-  return takings.map(({ claim }) => taken.has(claim));
 }
 
 /** As context of a ciphertext, too: one that is moved to another row does not open. */

@@ -1,38 +1,30 @@
 import { conflict } from "../platform/errors.js";
-import { newId } from "../platform/ids.js";
 import { type Database, type Sql, toJsonb } from "../platform/sql.js";
 import { Acceptances } from "./acceptances.js";
-import { CATALOG, type OperationKind, type OperationType, SCHEDULED_HANDICAP } from "./catalog.js";
+import { CATALOG, type OperationKind, type OperationType } from "./catalog.js";
 import { Claims } from "./claim.js";
-import { COLUMNS } from "./columns.js";
 import { type ListRequest, listing, type Visibility } from "./listing.js";
+import {
+  INSERT_FROM,
+  type LocklessRequest,
+  type LockTarget,
+  NEW_ROW,
+  type NewRow,
+  type OperationRequest,
+  operationOf,
+  rowOf,
+} from "./new-operation.js";
 import type { LedgerObserver } from "./observer.js";
-import type {
-  ClaimedOperation,
-  Operation,
-  OperationActor,
-  OperationOrigin,
-  OperationStep,
-  Outcome,
-  Progress,
-} from "./operation.js";
+import type { ClaimedOperation, Operation, OperationStep, Outcome, Progress } from "./operation.js";
 import { OperationReader } from "./reading.js";
 import type { Released, Taker } from "./release.js";
 import { DEFAULT_CONCURRENCY, HAND_OVER, MINE, RESEND } from "./slots.js";
+import { keyInFlight, type Taking } from "./takings.js";
 import { AttemptWrites, type Finished } from "./writes.js";
 
 const INSERT = {
   name: "operation_insert",
-  text: `INSERT INTO operations (id, organization_id, project_id, operation_type, resource_type, resource_id, payload,
-           payload_secrets, priority, max_attempts, timeout_seconds, created_by, region, request_id, traceparent)
-         SELECT id, organization_id, project_id, operation_type, resource_type, resource_id, coalesce(payload, 'null'),
-           decode(payload_secrets, 'hex'), priority, max_attempts, timeout_seconds, created_by, region, request_id,
-           traceparent
-         FROM jsonb_to_recordset($1::jsonb) AS wish (id uuid, organization_id uuid, project_id uuid,
-           operation_type text, resource_type text, resource_id uuid, payload jsonb, payload_secrets text,
-           priority int, max_attempts int, timeout_seconds int, created_by jsonb, region text, request_id text,
-           traceparent text)
-         RETURNING ${COLUMNS}`,
+  text: `${INSERT_FROM} FROM jsonb_to_recordset($1::jsonb) AS wish (${NEW_ROW})`,
 };
 
 const LOCK = {
@@ -50,30 +42,8 @@ const RENEW = {
 
 const STILL_MINE = { name: "operation_still_mine", text: `SELECT 1 FROM operations WHERE ${MINE} FOR SHARE` };
 
-/** What is locked while an operation is active: `job:run` and the job's id, for instance. */
-export interface LockTarget {
-  readonly type: string;
-  readonly id: string;
-}
-
-/** A wish for work, still to be accepted. */
-export interface OperationRequest {
-  /** Chosen by the caller where other rows of the transaction name it. */
-  readonly id?: string;
-  readonly organizationId: string;
-  readonly projectId: string | null;
-  readonly operationType: OperationType;
-  readonly resource: LockTarget;
-  readonly locks: readonly LockTarget[];
-  readonly payload: unknown;
-  readonly payloadSecrets?: Uint8Array;
-  readonly createdBy: OperationActor;
-  /** The workers of this region do it; absent: any worker. */
-  readonly region?: string;
-  readonly origin: OperationOrigin;
-  /** A schedule asks, not somebody who waits: what clients ask for comes first. */
-  readonly scheduled?: boolean;
-}
+/** Makes what keeps an answer with an operation; that is asked when it is written, and may throw instead. */
+export type Keeping = (operation: Operation) => Promise<() => Taking>;
 
 export interface LedgerOptions {
   readonly observer?: LedgerObserver;
@@ -99,7 +69,7 @@ export class Ledger {
   readonly #db: Database;
   readonly #observer: LedgerObserver | undefined;
   readonly #catalog: Readonly<Record<OperationType, OperationKind>>;
-  readonly #acceptances: Acceptances<OperationRequest>;
+  readonly #acceptances: Acceptances;
   readonly #claims: Claims;
   readonly #writes: AttemptWrites;
   readonly #reader: OperationReader;
@@ -111,7 +81,7 @@ export class Ledger {
     this.#db = db;
     this.#observer = observer;
     this.#catalog = catalog;
-    this.#acceptances = new Acceptances(db, (tx, requests) => this.#insert(tx, requests));
+    this.#acceptances = new Acceptances(db);
     this.#claims = new Claims(db, concurrency);
     this.#writes = new AttemptWrites(db, concurrency);
     this.#reader = new OperationReader(db);
@@ -122,59 +92,32 @@ export class Ledger {
    * effect or not at all. Throws a conflict that names the blocking operation where a lock is taken.
    */
   async request(tx: Sql, request: OperationRequest): Promise<Operation> {
-    const [operation] = await this.#insert(tx, [request]);
-    if (operation === undefined) throw new Error("an insert returned no row");
+    const row = this.#rowOf(request);
+    await tx.run(INSERT, [toJsonb([row])]);
+    await this.#lock(tx, row.id, request.locks);
+    const operation = operationOf(row);
+    tx.afterCommit(() => this.#observer?.accepted(operation, request.origin));
     return operation;
   }
 
   /**
-   * Accepts work whose caller writes nothing else, in a transaction that it may share with others that ask at the same
-   * time. Throws as `request`.
-   * @param onAccept keeps the answer in that transaction; called once more where the first one is taken back
+   * Accepts work that locks nothing and whose caller writes nothing else, in one statement with others that are asked for
+   * at the same time.
+   * @param keeping the answer that is kept with it: made before, looked at when it is written; where it throws, nothing
+   * is accepted
+   * @throws a conflict where another request has the key
    */
-  accept(
-    request: OperationRequest,
-    onAccept: (tx: Sql, operation: Operation) => Promise<void> = async () => {},
-  ): Promise<Operation> {
-    return this.#acceptances.accept({ request: { ...request, id: request.id ?? newId() }, onAccept });
+  async accept(request: LocklessRequest, keeping?: Keeping): Promise<Operation> {
+    const row = this.#rowOf(request);
+    const operation = operationOf(row);
+    const taking = keeping === undefined ? null : await keeping(operation);
+    if (!(await this.#acceptances.accept({ row, taking }))) throw keyInFlight();
+    this.#observer?.accepted(operation, request.origin);
+    return operation;
   }
 
-  async #insert(tx: Sql, requests: readonly OperationRequest[]): Promise<Operation[]> {
-    const wishes = requests.map((request) => this.#rowOf(request));
-    const inserted = await tx.rows<Operation>(INSERT, [toJsonb(wishes)]);
-    const byId = new Map(inserted.map((operation) => [operation.id, operation]));
-    const operations: Operation[] = [];
-    for (const [nr, { id }] of wishes.entries()) {
-      const operation = byId.get(id);
-      const request = requests[nr];
-      if (operation === undefined || request === undefined) throw new Error("an insert returned no row");
-      await this.#lock(tx, id, request.locks);
-      tx.afterCommit(() => this.#observer?.accepted(operation, request.origin));
-      operations.push(operation);
-    }
-    return operations;
-  }
-
-  #rowOf(request: OperationRequest) {
-    const kind = this.#catalog[request.operationType];
-    return {
-      id: request.id ?? newId(),
-      organization_id: request.organizationId,
-      project_id: request.projectId,
-      operation_type: request.operationType,
-      resource_type: request.resource.type,
-      resource_id: request.resource.id,
-      payload: request.payload,
-      payload_secrets:
-        request.payloadSecrets === undefined ? null : Buffer.from(request.payloadSecrets).toString("hex"),
-      priority: kind.priority + (request.scheduled === true ? SCHEDULED_HANDICAP : 0),
-      max_attempts: kind.maxAttempts,
-      timeout_seconds: kind.timeoutSeconds,
-      created_by: request.createdBy,
-      region: request.region ?? null,
-      request_id: request.origin.requestId,
-      traceparent: request.origin.traceparent ?? null,
-    };
+  #rowOf(request: LocklessRequest): NewRow {
+    return rowOf(request, this.#catalog[request.operationType]);
   }
 
   async #lock(tx: Sql, operationId: string, wanted: readonly LockTarget[]): Promise<void> {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Durations } from "../../src/operations/durations.js";
-import type { LockTarget } from "../../src/operations/ledger.js";
 import type { ListRequest } from "../../src/operations/listing.js";
+import type { LockTarget } from "../../src/operations/new-operation.js";
 import type { Outcome } from "../../src/operations/operation.js";
 import { newId } from "../../src/platform/ids.js";
 import { Database } from "../../src/platform/sql.js";

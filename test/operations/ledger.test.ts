@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { LeaseLostError, type LockTarget } from "../../src/operations/ledger.js";
+import { LeaseLostError } from "../../src/operations/ledger.js";
+import type { LockTarget } from "../../src/operations/new-operation.js";
 import type { Outcome } from "../../src/operations/operation.js";
 import { newId } from "../../src/platform/ids.js";
 import { until } from "../support/until.js";

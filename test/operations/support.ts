@@ -1,5 +1,6 @@
 import { pino } from "pino";
-import { Ledger, type LockTarget, type OperationRequest } from "../../src/operations/ledger.js";
+import { Ledger } from "../../src/operations/ledger.js";
+import type { LockTarget, OperationRequest } from "../../src/operations/new-operation.js";
 import type { Operation } from "../../src/operations/operation.js";
 import { newId } from "../../src/platform/ids.js";
 import { Database, type Sql } from "../../src/platform/sql.js";

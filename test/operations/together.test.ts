@@ -1,6 +1,9 @@
+import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { LeaseLostError, Ledger } from "../../src/operations/ledger.js";
+import { IdempotencyKeys, type Repeatable } from "../../src/operations/idempotency.js";
+import { type Keeping, LeaseLostError, Ledger } from "../../src/operations/ledger.js";
 import type { Operation } from "../../src/operations/operation.js";
+import { MasterKey } from "../../src/platform/crypto.js";
 import { newId } from "../../src/platform/ids.js";
 import { until } from "../support/until.js";
 import { LEASE_MS, type LedgerBench, openLedger, wish } from "./support.js";
@@ -126,65 +129,88 @@ describe("what a process writes at once", () => {
 });
 
 describe("what is accepted at once", () => {
-  test("is accepted in one transaction, for each organization and with its own answer", async () => {
-    const answered: string[] = [];
+  let keys: IdempotencyKeys;
+  beforeAll(() => {
+    keys = new IdempotencyKeys(bench.db, new MasterKey(MasterKey.generate()));
+  });
+
+  const request = (): Repeatable => ({
+    ...{ id: randomBytes(32), requestHash: randomBytes(32), method: "POST", path: "/noop", projects: null },
+  });
+  const keeping =
+    (kept: Repeatable): Keeping =>
+    async ({ id }) => {
+      const taking = keys.takingOf(kept, newId(), { status: 202, headers: {}, body: id });
+      return () => taking;
+    };
+  const acceptedIn = async (organizationId: string): Promise<string[]> => {
+    const text = "SELECT id FROM operations WHERE organization_id = $1 ORDER BY id";
+    return (await bench.database.query<{ id: string }>(text, [organizationId])).map(({ id }) => id);
+  };
+
+  test("is accepted in one statement, for each organization and with its own answer", async () => {
     const wishes = Array.from({ length: 10 }, () => wish());
-    const transaction = vi.spyOn(bench.db, "transaction");
-    const accepted = await Promise.all(
-      wishes.map((one) =>
-        bench.ledger.accept(one, async (_tx, { id, organizationId }) => {
-          answered.push(`${id} ${organizationId}`);
-        }),
-      ),
+    const requests = wishes.map(request);
+    const [accepted, statements] = await statementsOf(() =>
+      Promise.all(wishes.map((one, nr) => bench.ledger.accept(one, keeping(requests[nr] as Repeatable)))),
     );
-    expect(transaction).toHaveBeenCalledTimes(1);
-    transaction.mockRestore();
+    expect(statements).toBe(1);
     expect(accepted.map((one) => one.organizationId)).toEqual(wishes.map((one) => one.organizationId));
-    expect(answered).toEqual(accepted.map((one) => `${one.id} ${one.organizationId}`));
-    for (const { id } of accepted) expect(await bench.row(id)).toMatchObject({ status: "pending" });
+    for (const [nr, operation] of accepted.entries()) {
+      expect(await keys.find(requests[nr]?.id as Uint8Array)).toMatchObject({
+        answer: { status: 202, body: operation.id },
+      });
+      // What was told of it before it was written is what stands there.
+      const visible = { organizationId: operation.organizationId, projects: null };
+      expect(await bench.ledger.read(operation.id, visible)).toEqual(operation);
+    }
   });
 
-  test("is accepted but for what is in conflict, and that names the blocking operation", async () => {
-    const locks = [{ type: "thing", id: newId() }];
-    const blocking = await bench.accept({ locks });
-    const [before, blocked, behind] = await Promise.allSettled([
-      bench.ledger.accept(wish()),
-      bench.ledger.accept(wish({ locks })),
-      bench.ledger.accept(wish()),
-    ]);
-    expect([before?.status, behind?.status]).toEqual(["fulfilled", "fulfilled"]);
-    expect(blocked).toMatchObject({
-      reason: { code: "conflict", details: { operationId: blocking.id } },
-    });
-  });
-
-  test("is there with its answer or not at all, whatever becomes of the others", async () => {
+  test("is there with its key or not at all, whatever becomes of the others", async () => {
     const organizationId = newId();
-    const [kept, refused] = await Promise.allSettled([
+    const taken = request();
+    await bench.ledger.accept(wish(), keeping(taken));
+    const [before, refused, gone, behind] = await Promise.allSettled([
+      bench.ledger.accept(wish({ organizationId }), keeping(request())),
+      bench.ledger.accept(wish({ organizationId }), keeping(taken)),
+      bench.ledger.accept(wish({ organizationId }), async () => () => {
+        throw new Error("the client has hung up");
+      }),
       bench.ledger.accept(wish({ organizationId })),
-      bench.ledger.accept(wish({ organizationId }), () => Promise.reject(new Error("the key is taken"))),
     ]);
-    expect(refused).toMatchObject({ reason: { message: "the key is taken" } });
-    const rows = await bench.database.query<{ id: string }>(
-      "SELECT id FROM operations WHERE organization_id = $1",
-      [organizationId],
-    );
-    expect(rows).toEqual([{ id: kept?.status === "fulfilled" ? kept.value.id : "" }]);
+    expect(refused).toMatchObject({ reason: { code: "conflict", details: { retryAfter: 1 } } });
+    expect(gone).toMatchObject({ reason: { message: "the client has hung up" } });
+    const accepted = [before, behind].map((one) => (one?.status === "fulfilled" ? one.value.id : ""));
+    expect(await acceptedIn(organizationId)).toEqual(accepted.sort());
   });
 
-  test("waits for no lock but its own that another process holds", async () => {
-    const locks = [{ type: "thing", id: newId() }];
+  test("is accepted once under one key", async () => {
+    const organizationId = newId();
+    const once = request();
+    const accepted = await Promise.allSettled(
+      Array.from({ length: 5 }, () => bench.ledger.accept(wish({ organizationId }), keeping(once))),
+    );
+    const [id] = accepted.flatMap((one) => (one.status === "fulfilled" ? [one.value.id] : []));
+    expect(accepted.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    expect(await acceptedIn(organizationId)).toEqual([id]);
+    expect(await keys.find(once.id)).toMatchObject({ answer: { body: id } });
+  });
+
+  test("waits for no key but its own that another process holds", async () => {
+    const held = request();
+    const answer = { status: 200, headers: {}, body: "theirs" };
     const { blocked } = await bench.db.transaction(async (tx) => {
-      await bench.ledger.request(tx, wish({ locks }));
+      await keys.keep(tx, held, newId(), answer);
       let ended = false;
-      const held = bench.ledger.accept(wish({ locks })).finally(() => {
+      const waiting = bench.ledger.accept(wish(), keeping(held)).finally(() => {
         ended = true;
       });
-      held.catch(() => {});
-      await bench.ledger.accept(wish());
+      waiting.catch(() => {});
+      await bench.ledger.accept(wish(), keeping(request()));
       expect(ended).toBe(false);
-      return { blocked: held };
+      return { blocked: waiting };
     });
     await expect(blocked).rejects.toMatchObject({ code: "conflict" });
+    expect(await keys.find(held.id)).toMatchObject({ answer: { body: "theirs" } });
   });
 });

@@ -1,7 +1,7 @@
 import { createOutboundPolicy, type OutboundOptions } from "../../src/connectors/outbound.js";
 import { Outbox } from "../../src/domain/webhooks/outbox.js";
 import type { DeliveryPolicy } from "../../src/domain/webhooks/policy.js";
-import type { OperationRequest } from "../../src/operations/ledger.js";
+import type { OperationRequest } from "../../src/operations/new-operation.js";
 import type { Outcome } from "../../src/operations/operation.js";
 import { newId } from "../../src/platform/ids.js";
 import { forbiddenAddresses } from "../../src/reserved.js";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { pruneWebhooks } from "../../src/domain/webhooks/retention.js";
-import type { OperationRequest } from "../../src/operations/ledger.js";
+import type { OperationRequest } from "../../src/operations/new-operation.js";
 import { newId } from "../../src/platform/ids.js";
 import { wish } from "../operations/support.js";
 import { openWebhookBench, type WebhookBench } from "./bench.js";

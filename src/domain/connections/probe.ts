@@ -105,7 +105,6 @@ export class Probes {
       projectId: project.id,
       operationType,
       resource: { type: "project", id: project.id },
-      locks: [],
       payload: { role, type: target.type, version: target.version },
       payloadSecrets: masterKey.encrypt("operation-payloads", id, JSON.stringify(config)),
       createdBy: { kind: principal.kind, id: principal.id, name: principal.name },

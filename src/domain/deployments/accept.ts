@@ -1,6 +1,7 @@
 import type { Principal } from "../../auth/principal.js";
 import type { Dispatcher } from "../../operations/dispatcher.js";
-import type { Ledger, LockTarget } from "../../operations/ledger.js";
+import type { Ledger } from "../../operations/ledger.js";
+import type { LockTarget } from "../../operations/new-operation.js";
 import type { Operation } from "../../operations/operation.js";
 import type { Blobs } from "../../platform/blobs.js";
 import type { MasterKey } from "../../platform/crypto.js";
