@@ -22,7 +22,7 @@ export interface EmbeddedPostgres {
   adminUrl: string;
   /** On 127.0.0.1. */
   port: number;
-  /** Stops the server in order (within 20 s at the latest) and lets others start it. May be called again. */
+  /** Stops the server in order (within 22 s at the latest) and lets others start it. May be called again. */
   stop(): Promise<void>;
   /** Resolves when the server has ended, asked to or not. */
   exited: Promise<Exit>;

@@ -23,7 +23,7 @@ export interface Server {
   /** In words, how it ended; undefined while it runs. */
   ending(): string | undefined;
   /**
-   * Ends all sessions and stops in order; immediately after 10 s, by force 5 s later. No process of it is left then. Never
+   * Ends all sessions and stops in order; immediately after 10 s, by force 5 s later. No process of it goes on then. Never
    * rejects.
    */
   stop(): Promise<void>;
@@ -66,7 +66,9 @@ export function spawnServer(place: Place, binaries: Binaries, port: number): Ser
   const stop = async (): Promise<void> => {
     await stopChild(child, exited);
     // The process that writes the log is the last: it ends by itself, when all others are gone.
-    await within(FOLLOWERS_MS, () => serverProcesses(name).length === 0);
+    const gone = (): boolean => serverProcesses(name).length === 0;
+    if (!(await within(FOLLOWERS_MS, gone)))
+      for (const { pid } of serverProcesses(name)) signal(pid, "SIGKILL");
   };
   return { port, exited, ending: () => ending, stop };
 }

@@ -30,8 +30,10 @@ export class Acceptances {
 
   constructor(db: Database) {
     this.#together = new Together(async (acceptances, locking) => {
-      const wishes = acceptances.map(({ row, taking }) => ({ ...row, ...taking?.() }));
-      const patience = locking === "FOR UPDATE" ? "0" : `${PATIENCE_MS}`;
+      const [wishes, patience] =
+        locking === "FOR UPDATE"
+          ? [acceptances.map(wishOf), "0"]
+          : [withoutTrouble(acceptances), `${PATIENCE_MS}`];
       const rows = await db.rows<{ id: string }>(ACCEPT, [toJsonb(wishes), patience]);
       const accepted = new Set(rows.map(({ id }) => id));
       return acceptances.map(({ row }) => (accepted.has(row.id) ? true : undefined));
@@ -42,4 +44,24 @@ export class Acceptances {
   async accept(acceptance: Acceptance): Promise<boolean> {
     return (await this.#together.write(acceptance)) === true;
   }
+}
+
+type Wish = NewRow & Partial<Taking>;
+
+const wishOf = ({ row, taking }: Acceptance): Wish => ({ ...row, ...taking?.() });
+
+/** Left out is what would spoil the statement for all, to be refused alone: what may not be kept, and a key that comes twice. */
+function withoutTrouble(acceptances: readonly Acceptance[]): Wish[] {
+  const keys = new Set<string>();
+  return acceptances.flatMap((acceptance) => {
+    try {
+      const wish = wishOf(acceptance);
+      if (wish.key === undefined) return [wish];
+      if (keys.has(wish.key)) return [];
+      keys.add(wish.key);
+      return [wish];
+    } catch {
+      return [];
+    }
+  });
 }

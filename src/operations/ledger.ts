@@ -42,7 +42,10 @@ const RENEW = {
 
 const STILL_MINE = { name: "operation_still_mine", text: `SELECT 1 FROM operations WHERE ${MINE} FOR SHARE` };
 
-/** Makes what keeps an answer with an operation; that is asked when it is written, and may throw instead. */
+/**
+ * Makes the answer to an operation that is about to be accepted. What it returns is called right before the operation is
+ * written, and gives what keeps the answer with it; where it throws, nothing is accepted.
+ */
 export type Keeping = (operation: Operation) => Promise<() => Taking>;
 
 export interface LedgerOptions {
@@ -103,9 +106,7 @@ export class Ledger {
   /**
    * Accepts work that locks nothing and whose caller writes nothing else, in one statement with others that are asked for
    * at the same time.
-   * @param keeping the answer that is kept with it: made before, looked at when it is written; where it throws, nothing
-   * is accepted
-   * @throws a conflict where another request has the key
+   * @throws a conflict where another request has the key, and what `keeping` throws
    */
   async accept(request: LocklessRequest, keeping?: Keeping): Promise<Operation> {
     const row = this.#rowOf(request);
@@ -116,7 +117,7 @@ export class Ledger {
     return operation;
   }
 
-  #rowOf(request: LocklessRequest): NewRow {
+  #rowOf(request: OperationRequest | LocklessRequest): NewRow {
     return rowOf(request, this.#catalog[request.operationType]);
   }
 

@@ -36,10 +36,7 @@ export interface ListRequest {
   readonly of?: Belonging;
 }
 
-/**
- * By how much the clocks of the processes, which ids are made by, may differ from the database's, which says when an
- * operation was accepted.
- */
+/** By how much an id may differ from when its operation was accepted: an earlier version had that from the database's clock. */
 const CLOCKS_DIFFER = "interval '1 hour'";
 
 /** What every UUIDv7 of a moment or later is not below (RFC 9562 section 5.7). */

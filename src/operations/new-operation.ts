@@ -9,12 +9,16 @@ export interface LockTarget {
 }
 
 /** A wish for work, still to be accepted. */
-export interface OperationRequest extends LocklessRequest {
+export interface OperationRequest extends Wish {
   readonly locks: readonly LockTarget[];
 }
 
 /** A wish for work that is in nothing's way. */
-export interface LocklessRequest {
+export interface LocklessRequest extends Wish {
+  readonly locks?: never;
+}
+
+interface Wish {
   /** Chosen by the caller where other rows of the transaction name it. */
   readonly id?: string;
   readonly organizationId: string;
@@ -64,7 +68,7 @@ export const INSERT_FROM = `INSERT INTO operations (id, organization_id, project
     decode(payload_secrets, 'hex'), priority, max_attempts, timeout_seconds, created_by, region, request_id, traceparent,
     created_at`;
 
-export function rowOf(request: LocklessRequest, kind: OperationKind): NewRow {
+export function rowOf(request: Wish, kind: OperationKind): NewRow {
   const { payloadSecrets, scheduled = false } = request;
   return {
     id: request.id ?? newId(),

@@ -229,8 +229,10 @@ interface Consumer {
   close(): Promise<void>;
 }
 
-/** Of a queue or a worker: four statements at once, and one connection more that listens. */
+/** Of a queue, or a worker, which has one of them to listen on. */
 const CONNECTIONS = 5;
+/** A connection that listens and has died unnoticed is found out from then on, not after the system's two hours. */
+const KEEP_ALIVE_MS = 10_000;
 
 /**
  * A pool for one queue or worker. The library's own would not do: it listens to a connection a moment too late, and one
@@ -242,7 +244,7 @@ function openPool(databaseUrl: string): pg.Pool & PgPool {
     options: `-c search_path=${SCHEMA}`,
     max: CONNECTIONS,
     connectionTimeoutMillis: CONNECT_LIMIT_MS,
-    keepAlive: true,
+    ...{ keepAlive: true, keepAliveInitialDelayMillis: KEEP_ALIVE_MS },
   });
   // Of the same shape; the two disagree on whether values may be read-only.
   return outliveConnections(pool) as pg.Pool & PgPool;
@@ -252,7 +254,7 @@ async function closeWith(pool: pg.Pool, closable: { close(): Promise<void> }): P
   try {
     await closable.close();
   } finally {
-    await pool.end();
+    if (!pool.ending) await pool.end();
   }
 }
 

@@ -125,14 +125,8 @@ export class Database extends Runner {
     this.pool = pool;
   }
 
-  /**
-   * Commits when `work` resolves, rolls back when it rejects; a connection in doubt is thrown away.
-   * @param options.lockTimeoutMs rejects (`isLockTimeout`) where a lock is waited for longer; default: waits
-   */
-  async transaction<T>(
-    work: (tx: Transaction) => Promise<T>,
-    { lockTimeoutMs }: { readonly lockTimeoutMs?: number } = {},
-  ): Promise<T> {
+  /** Commits when `work` resolves, rolls back when it rejects; a connection in doubt is thrown away. */
+  async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     const client = await this.pool.connect();
     let broken = false;
     const onError = (): void => {
@@ -140,9 +134,7 @@ export class Database extends Runner {
     };
     client.on("error", onError);
     try {
-      await client.query(
-        lockTimeoutMs === undefined ? "BEGIN" : `BEGIN; SET LOCAL lock_timeout = ${lockTimeoutMs}`,
-      );
+      await client.query("BEGIN");
       const transaction = new Transaction(client);
       const result = await work(transaction);
       await client.query("COMMIT");

@@ -1,6 +1,6 @@
 import { pino } from "pino";
 import { Ledger } from "../../src/operations/ledger.js";
-import type { LockTarget, OperationRequest } from "../../src/operations/new-operation.js";
+import type { LocklessRequest, LockTarget, OperationRequest } from "../../src/operations/new-operation.js";
 import type { Operation } from "../../src/operations/operation.js";
 import { newId } from "../../src/platform/ids.js";
 import { Database, type Sql } from "../../src/platform/sql.js";
@@ -90,6 +90,12 @@ export function wish(more: Partial<OperationRequest> = {}): OperationRequest {
     origin: { requestId: null },
     ...more,
   };
+}
+
+/** The same, without locks (`Ledger.accept`). */
+export function lockless(more: Partial<LocklessRequest> = {}): LocklessRequest {
+  const { locks: _, ...request } = wish();
+  return { ...request, ...more };
 }
 
 export async function openLedger(): Promise<LedgerBench> {

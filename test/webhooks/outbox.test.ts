@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { pruneWebhooks } from "../../src/domain/webhooks/retention.js";
 import type { OperationRequest } from "../../src/operations/new-operation.js";
 import { newId } from "../../src/platform/ids.js";
-import { wish } from "../operations/support.js";
+import { lockless, wish } from "../operations/support.js";
 import { openWebhookBench, type WebhookBench } from "./bench.js";
 
 let bench: WebhookBench;
@@ -55,6 +55,32 @@ describe("the outbox", () => {
     const ended = { ...step, status: "succeeded", finishedAt: expect.any(String) };
     expect(details.body).toMatchObject({ message: { data: { steps: [ended] } } });
     expect(details.text).not.toContain("not for clients");
+  });
+
+  test("tells each organization of its own, where those of several are accepted in one statement", async () => {
+    const { db, ledger } = bench.installation.runtime;
+    const { organizationId, project, database } = bench.installation;
+    const webhook = await bench.create(URL);
+    await bench.create(URL, { projectId: project.id, operationTypes: ["check"] });
+    const unheard = newId();
+    const rows = vi.spyOn(db, "rows");
+    const mine = { organizationId, projectId: project.id };
+    const accepted = await Promise.all(
+      [mine, { organizationId: unheard }, mine, { organizationId: newId() }, mine].map((more) =>
+        ledger.accept(lockless(more)),
+      ),
+    );
+    expect(rows).toHaveBeenCalledTimes(1);
+    rows.mockRestore();
+    const told = await database.query<{ id: string; organization: string; operation: string }>(
+      `SELECT webhook_id AS id, organization_id AS organization, operation_id AS operation
+       FROM webhook_deliveries ORDER BY id`,
+    );
+    const [first, , third, , fifth] = accepted.map(({ id }) => id);
+    expect(told).toEqual(
+      [first, third, fifth].map((operation) => ({ id: webhook.id, organization: organizationId, operation })),
+    );
+    expect(await eventCount()).toBe(3);
   });
 
   test("tells of a cancellation, and of its end", async () => {

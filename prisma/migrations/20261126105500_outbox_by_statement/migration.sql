@@ -50,22 +50,21 @@ BEGIN
 END $$;
 CREATE OR REPLACE FUNCTION webhook_outbox() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF EXISTS (SELECT FROM webhooks w
-             WHERE w.organization_id = NEW.organization_id AND w.disabled_at IS NULL AND w.deleted_at IS NULL) THEN
-    PERFORM webhook_tell(NEW);
-  END IF;
+  PERFORM webhook_tell(NEW);
   RETURN NULL;
 END $$;
+-- One look for each organization: a join would be planned once, maybe for many rows, and read all webhooks for ever.
 CREATE FUNCTION webhook_outbox_of_new() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
+  organization uuid;
   accepted operations;
 BEGIN
-  FOR accepted IN
-    SELECT fresh.* FROM fresh WHERE EXISTS (SELECT FROM webhooks w
-      WHERE w.organization_id = fresh.organization_id AND w.disabled_at IS NULL AND w.deleted_at IS NULL)
-    ORDER BY fresh.id
-  LOOP
-    PERFORM webhook_tell(accepted);
+  FOR organization IN SELECT DISTINCT organization_id FROM fresh LOOP
+    CONTINUE WHEN NOT EXISTS (SELECT FROM webhooks w
+      WHERE w.organization_id = organization AND w.disabled_at IS NULL AND w.deleted_at IS NULL);
+    FOR accepted IN SELECT * FROM fresh WHERE organization_id = organization ORDER BY id LOOP
+      PERFORM webhook_tell(accepted);
+    END LOOP;
   END LOOP;
   RETURN NULL;
 END $$;
