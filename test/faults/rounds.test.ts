@@ -13,7 +13,7 @@ test.each(backendNames())(
   LIMIT,
   async (backend) => {
     const seed = randomInt(2 ** 32);
-    const report = await runRound({ seed, backend, faultMs: FAULT_MS, clients: 16, keepLogs: null });
+    const report = await runRound({ seed, backend, faultMs: FAULT_MS, clients: 24, keepLogs: null });
     console.log(`a round of faults on ${backend}:\n${tell(report)}`);
     expect(report.findings, `npm run faults -- --seed ${seed} --backend ${backend}`).toEqual([]);
     expect(report.operations.length).toBeGreaterThan(0);

@@ -21,6 +21,19 @@ export interface Wish {
   readonly key?: string;
 }
 
+/** One connection to a stream of events. */
+export interface Listening {
+  readonly path: string;
+  readonly lastEventId: string | null;
+  readonly patienceMs: number;
+}
+
+/** A server-sent event. */
+export interface ServerEvent {
+  readonly id: string;
+  readonly data: unknown;
+}
+
 const ANSWER_LIMIT_MS = 15_000;
 const MAX_PAUSE_MS = 2_000;
 
@@ -58,6 +71,42 @@ export class ApiClient {
       await delay(Math.min(MAX_PAUSE_MS, pause));
     }
     return null;
+  }
+
+  /**
+   * Listens to a stream of events, once, until it ends or breaks, or patience does.
+   * @param lastEventId of the last event that was seen; null: none was
+   * @returns the answer's status; null: there was none
+   */
+  async listen(
+    { path, lastEventId, patienceMs }: Listening,
+    random: Random,
+    onEvent: (event: ServerEvent) => void,
+  ): Promise<number | null> {
+    const headers = {
+      authorization: `Bearer ${this.#token}`,
+      ...(lastEventId === null ? {} : { "last-event-id": lastEventId }),
+    };
+    const port = random.pick(this.#ports);
+    const status = await new Promise<number | null>((resolve) => {
+      const outgoing = request({ agent: this.#agent, host: "127.0.0.1", port, path, headers }, (incoming) => {
+        let text = "";
+        incoming.setEncoding("utf8").on("data", (part: string) => {
+          const events = (text + part).split("\n\n");
+          text = events.pop() ?? "";
+          for (const event of events.flatMap(toEvent)) onEvent(event);
+        });
+        // However it ends: what was heard was heard.
+        incoming.on("error", () => {});
+        incoming.on("close", () => resolve(incoming.statusCode ?? null));
+      });
+      const timer = setTimeout(() => outgoing.destroy(), patienceMs);
+      outgoing.on("error", () => resolve(null));
+      outgoing.on("close", () => clearTimeout(timer));
+      outgoing.end();
+    });
+    this.#counts.add(`listen: ${status ?? "no answer"}`);
+    return status;
   }
 
   /** A new token, as clients fetch one from time to time; used by all requests from then on. */
@@ -137,6 +186,13 @@ const TOKEN_PATH = "/oauth/token";
 
 export function replayed({ headers }: Answer): boolean {
   return headers["idempotent-replayed"] === "true";
+}
+
+/** Comments, which keep a connection alive, are no events. */
+function toEvent(text: string): ServerEvent[] {
+  const field = (name: string): string | undefined => new RegExp(`^${name}: (.*)$`, "m").exec(text)?.[1];
+  const [id, data] = [field("id"), field("data")];
+  return id === undefined || data === undefined ? [] : [{ id, data: JSON.parse(data) }];
 }
 
 function parsed(text: string): unknown {

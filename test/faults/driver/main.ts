@@ -16,7 +16,7 @@ const OPTIONS = {
   seed: { type: "string" },
   backend: { type: "string", default: "both" },
   seconds: { type: "string", default: "40" },
-  clients: { type: "string", default: "16" },
+  clients: { type: "string", default: "40" },
   logs: { type: "string" },
 } as const;
 

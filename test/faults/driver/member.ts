@@ -5,8 +5,8 @@ import type { Counts, Findings } from "./findings.js";
 import type { TcpProxy } from "./tcp-proxy.js";
 
 const READY = { api: "Server listening", worker: "worker ready" } as const;
-/** What a stop may take, and a little more for a busy machine. */
-const STOP_LIMIT_MS = 40_000;
+/** A stop takes 30 s at most; on a busy machine the end of a process is heard of a little later. */
+const STOP_LIMIT_MS = 33_000;
 const RESTART_MS = 300;
 const ERROR_LEVEL = 50;
 
@@ -105,11 +105,13 @@ export class Member {
     timer.abort();
   }
 
-  /** Ends it for good, in order. */
+  /** Ends it for good, in order: nothing is in the way of that. */
   async retire(): Promise<void> {
     this.#wanted = false;
     await this.stop();
     await this.#supervising;
+    const { code, signal } = (await this.#present?.exited) ?? { code: 0, signal: null };
+    if (code !== 0) this.#options.findings.add(`${this.name} did not end in order: ${code ?? signal}`);
   }
 
   /** Ends it for good, by force. */
