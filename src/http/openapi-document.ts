@@ -23,11 +23,14 @@ const MEANING: Readonly<Record<string, string>> = {
 
 const header = (description: string) => ({ description, schema: { type: "string" } });
 const RETRY_AFTER = header("Seconds.");
+const LOOK_AFTER = header(
+  "Seconds, 1 to 30, until a look is worth while: what remains of the work, by its progress where that is measured, else by the median time of the last operations of its type that succeeded (of all organizations, at most a minute old). The wait for a free slot is not in it.",
+);
 const LOCATION = header("The operation: `/api/v1/operations/{id}`.");
 
 /** Headers that every answer of a status has. */
 const HEADERS: Readonly<Record<string, Record<string, object>>> = {
-  202: { Location: LOCATION, "Operation-Location": LOCATION, "Retry-After": RETRY_AFTER },
+  202: { Location: LOCATION, "Operation-Location": LOCATION, "Retry-After": LOOK_AFTER },
   401: { "WWW-Authenticate": header("How to authenticate, and what was wrong (RFC 6750 section 3).") },
   403: { "WWW-Authenticate": header("The scopes that are needed (RFC 6750 section 3).") },
   429: { "Retry-After": RETRY_AFTER },

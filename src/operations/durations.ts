@@ -7,13 +7,18 @@ const SHORTEST = 1;
 const LONGEST = 30;
 const KEPT_MS = 60_000;
 
-/** By the index on type and end: twenty rows, however many there are. */
+/**
+ * Of those that succeeded: others end early, or late. By the index on type and end: a hundred rows, however many there
+ * are.
+ */
 const MEDIAN = {
   name: "operation_median",
   text: `SELECT extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY finished_at - started_at))::float8 AS seconds
-         FROM (SELECT started_at, finished_at FROM operations
-               WHERE operation_type = $1 AND finished_at IS NOT NULL AND started_at IS NOT NULL
-               ORDER BY finished_at DESC LIMIT 20) AS latest`,
+         FROM (SELECT started_at, finished_at
+               FROM (SELECT status, started_at, finished_at FROM operations
+                     WHERE operation_type = $1 AND finished_at IS NOT NULL
+                     ORDER BY finished_at DESC LIMIT 100) AS ended
+               WHERE status = 'succeeded' ORDER BY finished_at DESC LIMIT 20) AS latest`,
 };
 
 interface Known {
@@ -23,7 +28,7 @@ interface Known {
   settled: boolean;
 }
 
-/** How long operations take, from those that ended last. */
+/** How long operations take, from those of all organizations that succeeded last. */
 export class Durations {
   readonly #sql: Sql;
   readonly #known = new Map<OperationType, Known>();
@@ -33,7 +38,8 @@ export class Durations {
   }
 
   /**
-   * The median of a type in seconds, at most a minute old; null where there was none, or the database is away.
+   * The median of a type in seconds from start to end, at most a minute old; null where none succeeded of late, or the
+   * database is away.
    * @param tx of who asks in a transaction: it must wait for no other connection, all of which may be held by others
    * that wait as well
    */
@@ -53,7 +59,8 @@ export class Durations {
   }
 
   /**
-   * Whole seconds until a look at an operation is worth while: an honest `Retry-After`.
+   * Whole seconds until a look at an operation is worth while: an honest `Retry-After`. What remains of the work by what
+   * is measured, else by the median. How long one that is pending waits for its start nobody knows.
    * @param tx as for `median`
    */
   async retryAfter(operation: Operation, tx?: Sql): Promise<number> {

@@ -10,12 +10,22 @@ export function isDone(status: OperationStatus): status is Outcome["status"] {
 }
 
 export interface Progress {
-  /** 0 to 100. */
+  /** 0 to 100. Where nothing is measured it tells phases apart, not how long they take. */
   readonly percent: number;
   readonly message: string;
   readonly rows?: number;
   readonly bytes?: number;
   readonly streams?: Readonly<Record<string, { readonly rows: number; readonly bytes: number }>>;
+  /** Absent: nobody counts, or how much there will be is not known. Never shown. */
+  readonly measured?: Measured;
+}
+
+/** How much of a known total is done. */
+interface Measured {
+  /** When counting began: earlier phases and attempts do not count. */
+  readonly since: string;
+  /** 0 to 1; 1 where something that is not counted remains, or there is more than was known. */
+  readonly share: number;
 }
 
 /** A named part of an operation, recorded after its effect. */
@@ -92,14 +102,14 @@ export type Outcome =
   | { readonly status: "failed"; readonly error: OperationError }
   | { readonly status: "cancelled" };
 
-/** Less says nothing: the first percents are preparation. */
-const MEANINGFUL_PERCENT = 5;
+/** Less says nothing yet. */
+const MEANINGFUL_SHARE = 0.01;
 
-/** Seconds until an operation will be done if it goes on as it has; null: nobody can know. */
-export function secondsLeft({ status, progress, startedAt }: Operation, now: number): number | null {
+/** Seconds until what is counted will be done if it goes on as it has; null: nothing is measured. */
+export function secondsLeft({ status, progress }: Operation, now: number): number | null {
   if (isDone(status)) return 0;
-  const { percent } = progress;
-  if (status !== "running" || startedAt === null || !(percent >= MEANINGFUL_PERCENT)) return null;
-  const elapsed = Math.max(0, now - startedAt.getTime()) / 1_000;
-  return Math.ceil((elapsed / percent) * Math.max(0, 100 - percent));
+  const { since = "", share = 0 } = progress.measured ?? {};
+  if (status !== "running" || share < MEANINGFUL_SHARE || share >= 1) return null;
+  const elapsed = Math.max(0, now - Date.parse(since)) / 1_000;
+  return Math.ceil((elapsed / share) * (1 - share));
 }

@@ -47,6 +47,7 @@ const HREFS: Readonly<Record<string, (id: string) => string>> = {
 /** @param now milliseconds since 1970: what the estimate of the time left counts from */
 export function viewOperation(operation: Operation, now: number): OperationView {
   const { id, operationType, status, resourceType, resourceId } = operation;
+  const { measured: _measured, ...progress } = operation.progress;
   return {
     id,
     operationType,
@@ -54,7 +55,7 @@ export function viewOperation(operation: Operation, now: number): OperationView 
     done: isDone(status),
     resource: { type: resourceType, id: resourceId, href: HREFS[resourceType]?.(resourceId) ?? null },
     projectId: operation.projectId,
-    progress: { ...operation.progress, secondsLeft: secondsLeft(operation, now) },
+    progress: { ...progress, secondsLeft: secondsLeft(operation, now) },
     steps: viewSteps(operation),
     result: operation.result,
     error: operation.error,

@@ -1,11 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Durations } from "../../src/operations/durations.js";
 import type { ListRequest } from "../../src/operations/listing.js";
 import type { LockTarget } from "../../src/operations/new-operation.js";
 import type { Outcome } from "../../src/operations/operation.js";
 import { newId } from "../../src/platform/ids.js";
-import { Database } from "../../src/platform/sql.js";
-import { LEASE_MS, type LedgerBench, openLedger, silent } from "./support.js";
+import { LEASE_MS, type LedgerBench, openLedger } from "./support.js";
 
 let bench: LedgerBench;
 beforeAll(async () => {
@@ -101,22 +99,6 @@ describe("handing over", () => {
     await bench.expireLease(id);
     expect(await bench.ledger.claim(id, "second", LEASE_MS)).toMatchObject({ attempt: 2 });
   });
-});
-
-test("how long operations take can be asked in transactions that hold every connection", async () => {
-  const { id } = await bench.accept();
-  await bench.ledger.claim(id, "worker", LEASE_MS);
-  await bench.ledger.finish(id, 1, SUCCEEDED);
-  const db = new Database(bench.database.url, 1, silent);
-  const durations = new Durations(db);
-  await db.transaction(async (tx) => {
-    // Somebody without a transaction asks first, and gets no connection before this one ends.
-    void durations.median("sync");
-    expect(await durations.median("sync", tx)).not.toBeNull();
-  });
-  // It got one then, and has not given up.
-  expect(await durations.median("sync")).not.toBeNull();
-  await db.close();
 });
 
 describe("reading", () => {

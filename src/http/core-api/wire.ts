@@ -64,7 +64,10 @@ export const OperationWire = Type.Object(
         percent: Type.Number(),
         message: Type.String(),
         secondsLeft: nullable(
-          Type.Integer({ description: "An estimate, from the time that it took so far; null: unknown." }),
+          Type.Integer({
+            description:
+              "An estimate by the rows or bytes done so far of a total that is known; null: nothing is known to go by.",
+          }),
         ),
       },
       {

@@ -64,7 +64,7 @@ export const STARTED = {
   headers: {
     Location: { type: "string", description: "The operation: `/api/v1/operations/{id}`." },
     "Operation-Location": { type: "string", description: "The same." },
-    "Retry-After": { type: "string", description: "Seconds." },
+    "Retry-After": { type: "string", description: "Seconds until a look at it is worth while." },
   },
 };
 

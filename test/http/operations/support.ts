@@ -11,7 +11,11 @@ import { createStore, files, holdTable, ProjectApi, type Store } from "../projec
 
 export interface OperationView extends OperationAnswer {
   readonly nextOperationId: string | null;
-  readonly progress: { readonly percent: number; readonly secondsLeft: number | null };
+  readonly progress: {
+    readonly percent: number;
+    readonly secondsLeft: number | null;
+    readonly rows?: number;
+  };
   readonly steps: readonly { readonly name: string; readonly status: string }[];
 }
 

@@ -1,8 +1,6 @@
 import Fastify from "fastify";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { waitAsPreferred } from "../../../src/http/prefer.js";
-import { Durations } from "../../../src/operations/durations.js";
-import { isDone } from "../../../src/operations/operation.js";
 import { Waiters } from "../../../src/operations/waiters.js";
 import { until } from "../../support/until.js";
 import { type OperationsBench, openOperations } from "./support.js";
@@ -101,43 +99,6 @@ test("a client that goes away waits no longer", async () => {
   waiters.close();
   expect((await fetch(origin, prefer("wait=60"))).headers.has("preference-applied")).toBe(false);
   await app.close();
-  await release();
-  await bench.gatehouse.waitDone(id);
-});
-
-test("Retry-After is how long operations of that type took of late, and what remains of one that runs", async () => {
-  const { database } = bench.gatehouse;
-  const job = await bench.slowJob();
-  // As if the last twenty had taken 12 s each, and all earlier ones an hour.
-  await database.query(
-    `UPDATE operations SET started_at = finished_at - interval '1 hour' WHERE operation_type = 'sync'`,
-  );
-  await database.query(
-    `INSERT INTO operations (id, organization_id, operation_type, resource_type, resource_id, status, timeout_seconds,
-       created_by, created_at, started_at, finished_at)
-     SELECT gen_random_uuid(), gen_random_uuid(), 'sync', 'run', gen_random_uuid(), 'succeeded', 1, '{}', now(),
-       now() + interval '1 hour' - interval '12 s', now() + interval '1 hour' FROM generate_series(1, 20)`,
-  );
-  const durations = new Durations(bench.gatehouse.runtime.db);
-  const release = await bench.hold();
-  const { id } = (await bench.sync(job)).body;
-  await bench.atTable(id);
-  const seenBy = { organizationId: bench.gatehouse.organizationId, projects: null };
-  const operation = await bench.gatehouse.runtime.ledger.read(id, seenBy);
-  if (operation === null || isDone(operation.status)) throw new Error("it waits at the table");
-  const at = (startedAt: Date | null, percent: number) =>
-    durations.retryAfter({
-      ...operation,
-      status: startedAt ? "running" : "pending",
-      startedAt,
-      progress: { percent, message: "" },
-    });
-  const ago = (seconds: number): Date => new Date(Date.now() - seconds * 1_000);
-  expect(await at(null, 0)).toBe(12);
-  expect(await at(ago(7.5), 0)).toBe(5);
-  expect(await at(ago(100), 0)).toBe(1);
-  expect(await at(ago(10), 50)).toBe(10);
-  expect(await at(ago(100), 10)).toBe(30);
   await release();
   await bench.gatehouse.waitDone(id);
 });

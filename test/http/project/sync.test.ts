@@ -83,8 +83,8 @@ describe("a sync", () => {
     expect(await gatehouse.readFile("out/all/b.csv")).toBe("id\n2\n3\n");
   });
 
-  test("tells how much of its files is done, here all of the first of two", async () => {
-    await gatehouse.putFile("halves/a.csv", "id\n1\n");
+  test("tells how much of its files is done, by their sizes", async () => {
+    await gatehouse.putFile("halves/a.csv", `id\n${"1\n".repeat(20_000)}`);
     await gatehouse.putFile("halves/b.csv", `id\n${"1\n".repeat(20_000)}no number\n`);
     const id = await makeJob({ source: files("halves", "halves") });
     const operationId = await api.sync(id);

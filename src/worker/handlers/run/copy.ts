@@ -81,10 +81,18 @@ interface Copy {
 async function copyAll(copy: Copy, streams: readonly Stream[]): Promise<SyncResult> {
   const { plan, context, log } = copy;
   const done = new Map<string, StreamResult>();
-  for (const stream of streams) {
+  const sizes = sizesOf(streams);
+  const since = sizes === null ? null : new Date().toISOString();
+  const weights = sizes ?? streams.map(() => 1);
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  let passed = 0;
+  // What an earlier attempt said of itself holds no longer.
+  report(context, done, 0, since);
+  for (const [index, stream] of streams.entries()) {
+    const weight = weights[index] ?? 0;
     const progressed = (soFar: StreamResult, bytesRead: number): void => {
-      const shares = done.size + share(stream, soFar, bytesRead);
-      report(context, new Map(done).set(stream.name, soFar), shares / streams.length);
+      const share = (passed + weight * shareOf(stream, soFar, bytesRead)) / total;
+      report(context, new Map(done).set(stream.name, soFar), share, since);
     };
     const result = await transferStream(
       { ...copy, source: plan.source.vertex.name, destination: plan.destination.vertex.name },
@@ -93,7 +101,8 @@ async function copyAll(copy: Copy, streams: readonly Stream[]): Promise<SyncResu
       progressed,
     );
     done.set(stream.name, result);
-    report(context, done, done.size / streams.length);
+    passed += weight;
+    report(context, done, passed / total, since);
     log.line(
       plan.destination.vertex.name,
       "info",
@@ -103,14 +112,32 @@ async function copyAll(copy: Copy, streams: readonly Stream[]): Promise<SyncResu
   return summarize(done);
 }
 
-/** Progress by what the source said there is; 100 only when the operation has ended. */
-function report(context: HandlerContext, soFar: ReadonlyMap<string, StreamResult>, share: number): void {
+/**
+ * Progress by what the source said there is; 100 only when the operation has ended.
+ * @param since when counting began; null: the share goes by the number of streams, which measures nothing
+ */
+function report(
+  context: HandlerContext,
+  soFar: ReadonlyMap<string, StreamResult>,
+  share: number,
+  since: string | null,
+): void {
   const { rows, bytes, streams } = summarize(soFar);
-  context.progress({ percent: Math.floor(99 * share), message: `${rows} rows copied`, rows, bytes, streams });
+  const counts = { rows, bytes, streams, ...(since === null ? {} : { measured: { since, share } }) };
+  context.progress({ percent: Math.floor(99 * share), message: `${rows} rows copied`, ...counts });
+}
+
+/** How much each stream has, in a unit in which all of them say it; null where there is none, or nothing in them. */
+function sizesOf(streams: readonly Stream[]): readonly number[] | null {
+  for (const unit of ["bytes", "rows"] as const) {
+    const sizes = streams.flatMap(({ estimate }) => estimate?.[unit] ?? []);
+    if (sizes.length === streams.length && sizes.some((size) => size > 0)) return sizes;
+  }
+  return null;
 }
 
 /** How much of a stream is done, 0 to 1, as far as its size is known. */
-function share({ estimate }: Stream, { rows }: StreamResult, bytesRead: number): number {
+function shareOf({ estimate }: Stream, { rows }: StreamResult, bytesRead: number): number {
   if (estimate?.bytes !== undefined && estimate.bytes > 0) return Math.min(1, bytesRead / estimate.bytes);
   if (estimate?.rows !== undefined && estimate.rows > 0) return Math.min(1, rows / estimate.rows);
   return 0;
