@@ -16,7 +16,7 @@ export const AcceptHeaders = Type.Object({
   "idempotency-key": Type.Optional(
     Type.String({
       description:
-        "1 to 255 visible ASCII characters: the same request under the same key is done once, and answered alike for 24 hours.",
+        "1 to 255 visible ASCII characters: the same request under the same key is done once, and its answer is given again for 24 hours. Refusals are not: they have changed nothing.",
       examples: ["8e03978e-40d5-43dd-bc93-6894a57f9324"],
     }),
   ),

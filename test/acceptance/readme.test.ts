@@ -11,6 +11,7 @@ import { type BuiltServer, build, freePort, ROOT, runToEnd, startBuiltServer } f
 const README = readFileSync(join(ROOT, "README.md"), "utf8");
 const ACCESS = readFileSync(join(ROOT, "docs/access.md"), "utf8");
 const DEPLOYMENTS = readFileSync(join(ROOT, "docs/deployments.md"), "utf8");
+const OPERATIONS = readFileSync(join(ROOT, "docs/operations.md"), "utf8");
 const WEBHOOKS = readFileSync(join(ROOT, "docs/webhooks.md"), "utf8");
 /** CI has to have it. */
 const canRun = process.env["CI"] === "true" || spawnSync("curl", ["--version"]).status === 0;
@@ -52,6 +53,25 @@ describe.skipIf(!canRun)("README.md", () => {
     expect(ran.stdout).toContain('"active":true');
     expect(ran.stdout).toContain('"username":"ada"');
     expect(ran.stdout).toContain('"action":"client.create"');
+  });
+
+  test("docs/operations.md has lines that work as they stand there, and show what they promise", () => {
+    const ran = runLines(OPERATIONS.replaceAll(".gatehouse/files", join(server.home, "files")), server);
+    expect(ran.stderr).toBe("");
+    expect(ran.status).toBe(0);
+    const [, created, otherBody, ...lines] = /^(true)\n(\w+)\n([\s\S]*)$/.exec(ran.stdout) ?? [];
+    expect([created, otherBody]).toEqual(["true", "unprocessable"]);
+    const text = lines.join("\n");
+    expect(text).toMatch(/^HTTP\/1\.1 202[\s\S]*^idempotent-replayed: true/m);
+    const [operation = "none"] = /(?<=^location: \/api\/v1\/operations\/)[0-9a-f-]{36}/m.exec(text) ?? [];
+    // The 409 names the operation in the way; the retry has another id.
+    const ids = text.match(/^[0-9a-f-]{36}$/gm) ?? [];
+    expect(ids).toHaveLength(2);
+    expect(ids[0]).toBe(operation);
+    expect(text).toContain('"status":"cancelled","done":true\n');
+    expect(text).toMatch(/^204$/m);
+    expect(text).toContain(`"id":"${ids[1]}","operationType":"sync","status":"succeeded","done":true`);
+    expect(text).toMatch(new RegExp(`^{"items":\\[{"id":"${operation}"[^\\n]*"nextCursor":null}$`, "m"));
   });
 
   test("docs/webhooks.md has lines that work as they stand there, and a receiver that checks signatures", async () => {
@@ -141,7 +161,7 @@ describe.skipIf(!canRun)("README.md", () => {
 
 test("the documents tell of nothing that is not in openapi.yaml", () => {
   const routes = readFileSync(join(ROOT, "openapi.yaml"), "utf8");
-  const documents = `${ACCESS}${DEPLOYMENTS}${WEBHOOKS}`.replaceAll(
+  const documents = `${ACCESS}${DEPLOYMENTS}${OPERATIONS}${WEBHOOKS}`.replaceAll(
     "/project/default/",
     "/project/{projectid}/",
   );
@@ -161,6 +181,8 @@ test("every link between the documents leads to a file", () => {
     "engines",
     "faults",
     "operating",
+    "operations",
+    "schedules",
     "webhooks",
   ].map((name) => (name.includes(".") ? name : `docs/${name}.md`));
   for (const file of files) {
