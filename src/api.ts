@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
 import { type Access, openAccess } from "./access.js";
 import { buildApp, type Limits } from "./app.js";
@@ -40,7 +41,8 @@ export interface ApiProcess {
   readonly app: FastifyInstance;
   /** Rejects, with the reason, while requests should be sent elsewhere. */
   ready(): Promise<void>;
-  stop(): Promise<void>;
+  /** @param how whether it goes on for `drainMs` before, so that load balancers learn of it from `/readyz` */
+  stop(how?: { readonly lingers: boolean }): Promise<void>;
 }
 
 /** The services that routes call. Connectors are there for their specs alone: only workers run them. */
@@ -95,7 +97,7 @@ export function buildServices(
 
 const WAITERS_HELP = "Clients of this process that wait for an operation, or follow one.";
 const DRAINING = "draining: this process is about to stop";
-/** Requests that have begun get this long to end at a stop. */
+/** From the word to stop until what has begun has to have ended: also what begins while load balancers learn of it. */
 const DRAIN_LIMIT_MS = 20_000;
 
 /** Opens what the api needs and listens. */
@@ -114,8 +116,11 @@ export async function startApi(runtime: Runtime): Promise<ApiProcess> {
     limits: limitsOf(config),
   });
   await listenPatiently(() => app.listen({ port: config.port, host: config.host }));
-  const stop = async (): Promise<void> => {
-    const drained = app.drain.begin(DRAIN_LIMIT_MS);
+  const stop = async ({ lingers } = { lingers: false }): Promise<void> => {
+    const lingerMs = lingers ? config.drainMs : 0;
+    app.drain.announce();
+    if (lingerMs > 0) await delay(lingerMs);
+    const drained = app.drain.settle(DRAIN_LIMIT_MS - lingerMs);
     // Who waits for an operation, or follows one, is let go.
     waiters.close();
     await drained;

@@ -75,6 +75,8 @@ export interface Config {
   readonly workerConcurrency: number;
   /** Running work gets this long to end at a stop; then other workers take it over. */
   readonly graceMs: number;
+  /** An api of its own that is told to stop goes on answering this long, so that load balancers learn of it. */
+  readonly drainMs: number;
   /** Operations that one organization may have running at once, on all workers together. */
   readonly organizationConcurrency: number;
   /** Regions whose operations a worker does, besides those of no region. */
@@ -204,6 +206,7 @@ function toConfig(settings: Settings, cwd: string, deployments: DeploymentsConfi
     logLevel: settings.LOG_LEVEL,
     workerConcurrency: settings.WORKER_CONCURRENCY,
     graceMs: settings.GATEHOUSE_GRACE_MS,
+    drainMs: settings.DRAIN_SECONDS * 1_000,
     organizationConcurrency: settings.ORGANIZATION_CONCURRENCY,
     regions: servedRegions(
       settings,

@@ -40,7 +40,8 @@ export async function runRole(config: Config, role: "api" | "worker"): Promise<v
   begin = stopOnSignals(async (reason) => {
     logger.info({ reason }, "stopping");
     // A launcher that stops stops everything; one that was killed left its servers to the next.
-    await running.stop({ withServers: launched && reason !== LAUNCHER_GONE });
+    // With a launcher there is no other api that requests could be sent to meanwhile.
+    await running.stop({ withServers: launched && reason !== LAUNCHER_GONE, lingers: !launched });
     await monitor?.close();
     await runtime.close();
     logger.info("stopped");
@@ -50,7 +51,7 @@ export async function runRole(config: Config, role: "api" | "worker"): Promise<v
 
 interface Running {
   ready(): Promise<void>;
-  stop(how?: { readonly withServers: boolean }): Promise<void>;
+  stop(how?: { readonly withServers: boolean; readonly lingers: boolean }): Promise<void>;
 }
 
 /** A role loads its own code alone: a worker nothing of http and tokens. */

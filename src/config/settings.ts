@@ -44,6 +44,8 @@ export const SCHEMA = {
     AUDIT_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 365 },
     WEBHOOK_RETENTION_DAYS: { type: "integer", minimum: 2, maximum: 3_650, default: 30 },
     ROTATE_KEYS_DAYS: { type: "integer", minimum: 0, maximum: 3_650, default: 90 },
+    // Requests that have begun have the rest of 20 s (api.ts).
+    DRAIN_SECONDS: { type: "integer", minimum: 0, maximum: 20, default: 0 },
     WORKER_CONCURRENCY: { type: "integer", minimum: 1, maximum: 256, default: 8 },
     ORGANIZATION_CONCURRENCY: { type: "integer", minimum: 1, maximum: 1_000, default: 50 },
     GATEHOUSE_REGIONS: { type: "string", pattern: REGIONS_PATTERN },
@@ -70,6 +72,7 @@ export const WANTED: Readonly<Record<string, string>> = {
   BOOTSTRAP_CLIENT_ID: "3 to 128 of the characters A-Z a-z 0-9 . _ ~ -",
   BOOTSTRAP_CLIENT_SECRET: "at least 32 characters, at most 256 (openssl rand -base64 32)",
   LOG_LEVEL: "trace, debug, info, warn, error, fatal or silent",
+  DRAIN_SECONDS: "a number of seconds from 0 to 20",
   WORKER_CONCURRENCY: "a number from 1 to 256",
   IMPORT_LIMIT_MIB: "a number of MiB from 1 to 16777216",
   ORGANIZATION_CONCURRENCY: "a number from 1 to 1000",
@@ -113,6 +116,7 @@ export interface Settings {
   readonly AUDIT_RETENTION_DAYS: number;
   readonly WEBHOOK_RETENTION_DAYS: number;
   readonly ROTATE_KEYS_DAYS: number;
+  readonly DRAIN_SECONDS: number;
   readonly WORKER_CONCURRENCY: number;
   readonly ORGANIZATION_CONCURRENCY: number;
   readonly GATEHOUSE_REGIONS?: string;

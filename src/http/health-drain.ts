@@ -29,7 +29,7 @@ class Crowd extends EventTarget {
 }
 
 /**
- * Lets a process go without a request that suffers: from `begin` on `/readyz` says 503, so that load balancers send
+ * Lets a process go without a request that suffers: from `announce` on `/readyz` says 503, so that load balancers send
  * their requests elsewhere, and connections are not kept; requests are still answered, those that had begun and
  * those of balancers that have not noticed yet.
  */
@@ -47,9 +47,12 @@ export class Drain {
     return this.#crowd.leave;
   }
 
-  /** Resolves when the requests that had begun have ended, or `limitMs` has passed. */
-  async begin(limitMs: number): Promise<void> {
+  announce(): void {
     this.#draining = true;
+  }
+
+  /** Resolves when the requests that have begun until now have ended, or `limitMs` has passed. */
+  async settle(limitMs: number): Promise<void> {
     const before = this.#crowd;
     this.#crowd = new Crowd();
     const timer = new AbortController();

@@ -2,20 +2,25 @@ import { connect } from "node:net";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { startApi } from "../../../src/api.js";
+import { MasterKey } from "../../../src/platform/crypto.js";
 import { createMetrics } from "../../../src/platform/metrics.js";
+import { endAllProcesses, freePort, startRole } from "../../support/processes.js";
 import { until } from "../../support/until.js";
 import { type OperationsBench, openOperations } from "./support.js";
 
+const masterKey = MasterKey.generate();
 let bench: OperationsBench;
 beforeAll(async () => {
-  bench = await openOperations();
+  bench = await openOperations({ env: { GATEHOUSE_MASTER_KEY: masterKey } });
 });
 afterAll(() => bench.close());
 
 /** A second api in this process, on the bench's database. */
-async function start(name: string) {
+async function start(name: string, drainMs = 0) {
+  const { runtime } = bench.gatehouse;
+  const config = { ...runtime.config, drainMs };
   // Metrics are a process's own.
-  const api = await startApi({ ...bench.gatehouse.runtime, metrics: createMetrics(name) });
+  const api = await startApi({ ...runtime, config, metrics: createMetrics(name) });
   const address = api.app.server.address();
   return { api, port: typeof address === "object" ? (address?.port ?? 0) : 0 };
 }
@@ -75,4 +80,52 @@ test("an api that stops says so on /readyz, and answers what has begun", async (
   await stopped;
   await expect(fetch(`${origin}/healthz`)).rejects.toThrow();
   await gatehouse.waitDone(((await answer.json()) as { id: string }).id);
+});
+
+test("an idle api of its own says 503 on /readyz and answers all else for DRAIN_SECONDS, then ends in order", async () => {
+  onTestFinished(endAllProcesses);
+  const port = await freePort();
+  const { config } = bench.gatehouse.runtime;
+  const api = await startRole("api", {
+    DATABASE_URL: bench.gatehouse.database.url,
+    GATEHOUSE_MASTER_KEY: masterKey,
+    GATEHOUSE_HOME: config.home,
+    PUBLIC_URL: config.publicUrl,
+    PORT: String(port),
+    DRAIN_SECONDS: "5",
+  });
+  const ask = (path: string, headers = {}) => fetch(`http://127.0.0.1:${port}${path}`, { headers });
+  const authorized = { authorization: `Bearer ${await bench.gatehouse.token()}` };
+  expect((await ask("/readyz")).status).toBe(200);
+  const told = performance.now();
+  api.signal("SIGTERM");
+  const probe = await until("it says that it drains", async () => {
+    const answer = await ask("/readyz");
+    return answer.status === 503 && answer;
+  });
+  expect(((await probe.json()) as { detail: string }).detail).toContain("draining");
+  // On a connection of its own: the one before was closed.
+  const answer = await ask("/api/v1/jobs", authorized);
+  expect(answer.status).toBe(200);
+  expect(answer.headers.get("connection")).toBe("close");
+  expect(await api.exited).toEqual({ code: 0, signal: null });
+  expect(performance.now() - told).toBeGreaterThan(4_900);
+  await expect(ask("/healthz")).rejects.toThrow();
+});
+
+test("an api that goes on answering before it stops lets nobody go meanwhile who waits for an operation", async () => {
+  const job = await bench.slowJob();
+  const release = await bench.hold();
+  const { id } = (await bench.sync(job)).body;
+  await bench.atTable(id);
+  const { api, port } = await start("lingering", 4_000);
+  const headers = { authorization: `Bearer ${await bench.gatehouse.token()}`, prefer: "wait=1" };
+  const stopped = api.stop({ lingers: true });
+  const begun = performance.now();
+  const answer = await fetch(`http://127.0.0.1:${port}/api/v1/operations/${id}`, { headers });
+  expect(answer.headers.get("preference-applied")).toBe("wait=1");
+  expect(performance.now() - begun).toBeGreaterThan(990);
+  await stopped;
+  await release();
+  await bench.gatehouse.waitDone(id);
 });
