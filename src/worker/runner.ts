@@ -229,7 +229,7 @@ export class Runner {
     } catch (error) {
       if (error instanceof LeaseLostError || attempt.stopReason === "lease-lost") return { status: "lost" };
       if (attempt.stopReason === "shutdown") return { status: "given-back", pauseMs: 0 };
-      if (attempt.stopReason === "cancelled") return { status: "cancelled" };
+      if (attempt.stopReason === "cancelled") return cancelled(operation, handler);
       if (attempt.stopReason === "timeout") return failed(tooLong(operation));
       if (error instanceof Onward) return { status: "given-back", pauseMs: ONWARD_MS, region: error.region };
       if (error instanceof Interruption && operation.attempt < error.attempts) {
@@ -273,6 +273,16 @@ const SUCCESSION_MS = 1_000;
 
 /** Until then this worker's queue has let go of it. */
 const ONWARD_MS = 100;
+
+/**
+ * The end of an attempt that was cancelled in its midst. What earlier ones did, or wrote aside, may not have come to light
+ * yet: then it is claimed once more, to be concluded.
+ */
+function cancelled({ attempt }: ClaimedOperation, { conclude }: OperationHandler): Ending {
+  return attempt === 1 || conclude === undefined
+    ? { status: "cancelled" }
+    : { status: "given-back", pauseMs: ONWARD_MS };
+}
 
 /** Between two tries to hear of the database. */
 const REST_MS = 1_000;

@@ -131,6 +131,35 @@ describe("an operation", () => {
     deaf.open();
   });
 
+  test("that is cancelled in a later attempt ends as the earlier ones left it", async () => {
+    const concluded: number[] = [];
+    const interrupted = problem("unreachable", "Store not reachable", 502, "it went away");
+    const handler = (result: unknown): OperationHandler => ({
+      ...sync(async ({ operation, signal }) => {
+        if (operation.attempt === 1) throw new Interruption(interrupted, 3, new Error("cut off"));
+        await untilAborted(signal);
+        signal.throwIfAborted();
+      }),
+      conclude: async ({ operation, signal }) => {
+        signal.throwIfAborted();
+        concluded.push(operation.attempt);
+        return result === null ? null : { result };
+      },
+    });
+    for (const [result, status] of [
+      [null, "cancelled"],
+      [{ rows: 3 }, "succeeded"],
+    ] as const) {
+      await bench.start([handler(result)]);
+      const operation = await bench.accept();
+      await until("it is tried again", async () => (await bench.row(operation.id)).attempt === 2);
+      await bench.db.transaction((tx) => requestCancel(tx, operation));
+      expect(await bench.ended(operation.id)).toMatchObject({ status, result });
+      await bench.stopAll();
+    }
+    expect(concluded).toEqual([3, 3]);
+  });
+
   test("whose cancellation is asked for is cancelled", async () => {
     await bench.start([sync(({ signal }) => untilAborted(signal))]);
     const { id } = await bench.accept();
