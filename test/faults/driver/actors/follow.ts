@@ -23,7 +23,8 @@ export const follow: Actor = {
     const hear = (event: ServerEvent): void => {
       const now = event.data as { id: string; done: boolean };
       const isOlder = seen !== null && Number(event.id) <= Number(seen);
-      if (isOlder || done || now.id !== id)
+      // What is done stays so; that it was done again still comes to light.
+      if (isOlder || (done && !now.done) || now.id !== id)
         site.findings.add(`operation ${id}: event ${event.id} (of ${now.id}) after ${seen}, done: ${done}`);
       seen = event.id;
       done = now.done;
