@@ -69,7 +69,7 @@ async function gatehouseRound(
   const before = await lastId(place);
   const round = randomUUID();
   const seconds = await burst({
-    ...{ urls: [new URL(`${ready["url"]}/noop`)], count, connections: CONNECTIONS },
+    ...{ url: new URL(`${ready["url"]}/noop`), count, connections: CONNECTIONS },
     headers: (nr) => `Authorization: ${authorization}\r\nIdempotency-Key: ${round}-${nr}`,
   });
   const worker = await place.start("operations-worker");

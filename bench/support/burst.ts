@@ -2,8 +2,7 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 
 export interface BurstOptions {
-  /** Of the same route of one or several servers, which share the connections. */
-  readonly urls: readonly URL[];
+  readonly url: URL;
   readonly count: number;
   readonly connections: number;
   /** Headers of a request, one a line. */
@@ -19,21 +18,18 @@ const HEAD_END = "\r\n\r\n";
  * the measurement. Answers have to have a `Content-Length`. Rejects where a connection breaks.
  * @returns seconds
  */
-export async function burst({ urls, count, connections, headers }: BurstOptions): Promise<number> {
+export async function burst({ url, count, connections, headers }: BurstOptions): Promise<number> {
   let sent = 0;
   let accepted = 0;
-  const lines = await Promise.all(
-    Array.from({ length: connections }, async (_, nr) => {
-      const url = urls[nr % urls.length] as URL;
-      const head = `POST ${url.pathname} HTTP/1.1\r\nHost: ${url.host}\r\nContent-Length: 0\r\n`;
-      return { socket: await open(url.hostname, Number(url.port)), head };
-    }),
+  const head = `POST ${url.pathname} HTTP/1.1\r\nHost: ${url.host}\r\nContent-Length: 0\r\n`;
+  const sockets = await Promise.all(
+    Array.from({ length: connections }, () => open(url.hostname, Number(url.port))),
   );
   const began = performance.now();
   try {
     await Promise.all(
-      lines.map(
-        ({ socket, head }) =>
+      sockets.map(
+        (socket) =>
           new Promise<void>((resolve, reject) => {
             const next = (): void => {
               if (sent === count) resolve();
@@ -57,7 +53,7 @@ export async function burst({ urls, count, connections, headers }: BurstOptions)
       ),
     );
   } finally {
-    for (const { socket } of lines) socket.destroy();
+    for (const socket of sockets) socket.destroy();
   }
   const seconds = (performance.now() - began) / 1_000;
   if (accepted !== count) throw new Error(`${count - accepted} requests were not accepted`);

@@ -17,7 +17,7 @@ import { NOOP } from "./noop.js";
 import { openBenchRuntime } from "./runtime.js";
 
 // The whole api as `startApi` puts it together, and two routes more: one accepts operations that do nothing, with
-// the product's parts, but has nothing else to write with them, which routes of the product have; one is open and answers the same operation, always.
+// the product's parts; the product's own routes write more with theirs. One is open and answers the same operation, always.
 const CLIENT = { clientId: "bench", clientSecret: "a-secret-of-forty-three-characters-in-length" };
 
 const runtime = await openBenchRuntime();
