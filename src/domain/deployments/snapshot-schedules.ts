@@ -3,7 +3,7 @@ import { conflict, invalid, notFound } from "../../platform/errors.js";
 import type { Sql } from "../../platform/sql.js";
 import { auditSql } from "../audit/audit.js";
 import { nextTick, parseCron, parseTimeZone } from "../schedules/cron.js";
-import type { DueSchedule, ScheduleBook, ScheduleState } from "../schedules/engine.js";
+import type { DueSchedule, Overlap, ScheduleBook, ScheduleState } from "../schedules/engine.js";
 import { system } from "../system.js";
 import { acceptCommand, type DeploymentDeps } from "./accept.js";
 import { type DeploymentRef, type HeldDeployment, holdOne } from "./access.js";
@@ -19,45 +19,69 @@ export interface ScheduleInput {
   readonly timeZone: string;
   /** How many of the snapshots that it makes are kept; null: as many as the plan keeps. */
   readonly keep: number | null;
+  readonly overlap: Overlap;
 }
 
 export interface ScheduleView extends ScheduleInput {
   readonly deploymentId: string;
   /** Null: never. */
   readonly nextRunAt: Date | null;
+  /** Since when a snapshot waits for the end of another operation; null: none does. */
+  readonly queuedAt: Date | null;
+  /** When a tick last passed without a snapshot. */
+  readonly lastSkippedAt: Date | null;
   readonly createdAt: Date;
   readonly updatedAt: Date;
 }
 
-const COLUMNS = `deployment_id AS "deploymentId", cron, time_zone AS "timeZone", keep, next_run_at AS "nextRunAt",
-  created_at AS "createdAt", updated_at AS "updatedAt"`;
+const COLUMNS = `deployment_id AS "deploymentId", cron, time_zone AS "timeZone", keep, overlap, next_run_at AS "nextRunAt",
+  queued_at AS "queuedAt", last_skipped_at AS "lastSkippedAt", created_at AS "createdAt", updated_at AS "updatedAt"`;
 
 const READ = {
   name: "snapshot_schedule_read",
   text: `SELECT ${COLUMNS} FROM snapshot_schedules WHERE deployment_id = $1`,
 };
 
+/** One that comes at the same times as before goes on: what is due stays due, and what waits waits on. */
+const GOES_ON = "s.cron = excluded.cron AND s.time_zone = excluded.time_zone";
+
 const PUT = {
   name: "snapshot_schedule_put",
-  text: `INSERT INTO snapshot_schedules (deployment_id, cron, time_zone, keep, next_run_at, created_by)
-         VALUES ($1, $2, $3, $4, $5, $6)
+  text: `INSERT INTO snapshot_schedules AS s (deployment_id, cron, time_zone, keep, overlap, next_run_at, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (deployment_id) DO UPDATE SET cron = excluded.cron, time_zone = excluded.time_zone,
-           keep = excluded.keep, next_run_at = excluded.next_run_at, updated_at = now()
+           keep = excluded.keep, overlap = excluded.overlap, updated_at = now(),
+           next_run_at = CASE WHEN ${GOES_ON} THEN s.next_run_at ELSE excluded.next_run_at END,
+           queued_at = CASE WHEN ${GOES_ON} AND excluded.overlap = 'queue' THEN s.queued_at END
          RETURNING ${COLUMNS}`,
 };
 
+/** A schedule and its deployment, held. `$1` is the kind of the deployment's lock. */
+const HELD = `SELECT s.deployment_id AS id, s.cron, s.time_zone AS "timeZone", s.overlap, s.next_run_at AS "nextAt",
+    s.queued_at AS "queuedAt", d.organization_id AS "organizationId", d.project_id AS "projectId",
+    clock_timestamp() AS now, l.operation_id AS "activeOperationId"
+  FROM snapshot_schedules s JOIN deployments d ON d.id = s.deployment_id
+    LEFT JOIN operation_locks l ON l.resource_type = $1 AND l.resource_id = s.deployment_id
+  WHERE d.terminated_at IS NULL`;
+
 const DUE = {
   name: "snapshot_schedules_due",
-  text: `SELECT s.deployment_id AS id, s.cron, s.time_zone AS "timeZone", s.next_run_at AS "nextAt",
-           d.organization_id AS "organizationId", d.project_id AS "projectId", clock_timestamp() AS now,
-           (SELECT l.operation_id FROM operation_locks l
-             WHERE l.resource_type = $1 AND l.resource_id = s.deployment_id) AS "activeOperationId"
-         FROM snapshot_schedules s JOIN deployments d ON d.id = s.deployment_id
-         WHERE s.next_run_at <= now() AND d.terminated_at IS NULL
-         ORDER BY s.next_run_at LIMIT 1 FOR UPDATE OF s, d SKIP LOCKED`,
+  text: `${HELD} AND s.next_run_at <= now() ORDER BY s.next_run_at LIMIT 1 FOR UPDATE OF s, d SKIP LOCKED`,
 };
 
-interface Due extends Omit<DueSchedule, "overlap" | "queuedAt" | "obstacle"> {
+const UNBLOCKED = {
+  name: "snapshot_schedules_queued",
+  text: `${HELD} AND s.queued_at IS NOT NULL AND l.operation_id IS NULL
+         ORDER BY s.queued_at LIMIT 1 FOR UPDATE OF s, d SKIP LOCKED`,
+};
+
+const WRITE = {
+  name: "snapshot_schedule_ticked",
+  text: `UPDATE snapshot_schedules SET next_run_at = $2, queued_at = $3,
+           last_skipped_at = CASE WHEN $4 THEN clock_timestamp() ELSE last_skipped_at END WHERE deployment_id = $1`,
+};
+
+interface Due extends Omit<DueSchedule, "obstacle"> {
   /** The operation that holds the deployment. */
   readonly activeOperationId: string | null;
 }
@@ -66,10 +90,11 @@ interface DueSnapshot extends DueSchedule {
   readonly on: HeldDeployment;
 }
 
-/** When snapshots are made by themselves. A tick that finds another operation at work passes: the next one counts. */
+/** When snapshots are made by themselves. Never beside another operation, which a snapshot may wait for. */
 export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
   readonly kind = DEPLOYMENT;
-  readonly due = "EXISTS (SELECT FROM snapshot_schedules WHERE next_run_at <= now())";
+  readonly due =
+    "EXISTS (SELECT FROM snapshot_schedules WHERE next_run_at <= now()) OR EXISTS (SELECT FROM snapshot_schedules WHERE queued_at IS NOT NULL)";
   readonly #deps: DeploymentDeps;
   readonly #deployments: Deployments;
   readonly #archives: ArchiveCommands;
@@ -100,7 +125,7 @@ export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
       }
       const next = nextTick(cron, timeZone, new Date());
       const [row] = await tx.rows<ScheduleView>(PUT, [
-        ...[on.id, cron, timeZone, input.keep, next, principal.name],
+        ...[on.id, cron, timeZone, input.keep, input.overlap, next, principal.name],
       ]);
       if (row === undefined) throw new Error("an insert returned no row");
       await note(tx, principal, on, "snapshotSchedule.put", { ...input });
@@ -119,13 +144,16 @@ export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
   }
 
   async take(tx: Sql): Promise<DueSnapshot | null> {
-    const [due] = await tx.rows<Due>(DUE, [DEPLOYMENT]);
+    const [ticked] = await tx.rows<Due>(DUE, [DEPLOYMENT]);
+    const [due] = ticked === undefined ? await tx.rows<Due>(UNBLOCKED, [DEPLOYMENT]) : [ticked];
     if (due === undefined) return null;
     const on = await holdOne(tx, system("scheduler", due.organizationId), { id: due.id, engine: null });
     const { activeOperationId } = due;
     const reason = this.#reasonAgainst(due, on);
     const obstacle = reason === null ? null : { name: on.name, reason, activeOperationId };
-    return { ...due, overlap: "skip", queuedAt: null, obstacle, on };
+    // An operation ends by itself; a database that rests, or of which no snapshot can be made, may stay that for years.
+    const overlap = activeOperationId === null ? "skip" : due.overlap;
+    return { ...due, overlap, obstacle, on };
   }
 
   async start(tx: Sql, principal: Principal, { on }: DueSnapshot): Promise<void> {
@@ -134,8 +162,8 @@ export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
     await acceptCommand(tx, this.#deps.ledger, principal, snapshot);
   }
 
-  async write(tx: Sql, { id }: DueSnapshot, { nextAt }: ScheduleState): Promise<void> {
-    await tx.run("UPDATE snapshot_schedules SET next_run_at = $2 WHERE deployment_id = $1", [id, nextAt]);
+  async write(tx: Sql, { id }: DueSnapshot, { nextAt, queuedAt, skipped }: ScheduleState): Promise<void> {
+    await tx.run(WRITE, [id, nextAt, queuedAt, skipped]);
   }
 
   /** Never beside another operation; what rests does not change, so nothing is missed by leaving it out. */

@@ -22,6 +22,7 @@ export interface DueSchedule {
   readonly projectId: string | null;
   readonly cron: string;
   readonly timeZone: string;
+  /** Where something is in the way; `skip` also where that does not end by itself: then what waited passes too. */
   readonly overlap: Overlap;
   /** PostgreSQL's: the processes' clocks may differ. */
   readonly now: Date;
@@ -117,7 +118,8 @@ async function takeOne(tx: Transaction, book: ScheduleBook, logger: Logger): Pro
   }
   const queues = overlap === "queue" && queuedAt === null;
   await record(tx, book, schedule, queues ? "schedule.queued" : "schedule.skipped", obstacle);
-  await book.write(tx, schedule, { nextAt: following, queuedAt: queues ? now : queuedAt, skipped: !queues });
+  const waitsSince = overlap === "queue" ? (queuedAt ?? now) : null;
+  await book.write(tx, schedule, { nextAt: following, queuedAt: waitsSince, skipped: !queues });
   return true;
 }
 

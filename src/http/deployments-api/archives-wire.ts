@@ -2,6 +2,7 @@ import { type Static, Type } from "typebox";
 import type { ArchiveView } from "../../domain/deployments/download.js";
 import type { ScheduleView } from "../../domain/deployments/snapshot-schedules.js";
 import type { SnapshotView } from "../../domain/deployments/snapshots.js";
+import { OVERLAPS } from "../../domain/schedules/engine.js";
 import { Uuid } from "../schemas/common.js";
 import { HttpDate, NullableHttpDate, toHttpDate } from "./wire.js";
 
@@ -51,13 +52,25 @@ export const ExportWire = Type.Object(Archive, {
   examples: [{ ...EXAMPLE, expiresAt: "Mon, 23 Nov 2026 10:15:04 GMT" }],
 });
 
+export const Overlap = Type.Enum([...OVERLAPS], {
+  description:
+    "What happens to a tick while another operation is at work: `skip` lets it pass, `queue` lets one snapshot wait for the end.",
+});
+
 export const ScheduleWire = Type.Object(
   {
     databaseId: Uuid,
     cron: Type.String(),
     timezone: Type.String(),
     keep: nullable(Type.Integer({ description: "Null: as many as the plan keeps." })),
+    overlap: Overlap,
     nextRunAt: NullableHttpDate,
+    queuedAt: Type.Union(NullableHttpDate.anyOf, {
+      description: "Since when a snapshot waits for the end; null: none does.",
+    }),
+    lastSkippedAt: Type.Union(NullableHttpDate.anyOf, {
+      description: "When a tick last passed without a snapshot; null: never.",
+    }),
     createdAt: HttpDate,
     updatedAt: HttpDate,
   },
@@ -69,7 +82,10 @@ export const ScheduleWire = Type.Object(
         cron: "0 3 * * *",
         timezone: "Europe/Berlin",
         keep: 2,
+        overlap: "skip",
         nextRunAt: "Mon, 23 Nov 2026 02:00:00 GMT",
+        queuedAt: null,
+        lastSkippedAt: null,
         createdAt: EXAMPLE.createdAt,
         updatedAt: EXAMPLE.createdAt,
       },
@@ -102,7 +118,10 @@ export function toScheduleWire(schedule: ScheduleView): Static<typeof ScheduleWi
     cron: schedule.cron,
     timezone: schedule.timeZone,
     keep: schedule.keep,
+    overlap: schedule.overlap,
     nextRunAt: dateOrNull(schedule.nextRunAt),
+    queuedAt: dateOrNull(schedule.queuedAt),
+    lastSkippedAt: dateOrNull(schedule.lastSkippedAt),
     createdAt: toHttpDate(schedule.createdAt),
     updatedAt: toHttpDate(schedule.updatedAt),
   };

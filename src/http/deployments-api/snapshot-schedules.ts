@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
 import { ref } from "../schemas/common.js";
 import type { Services } from "../services.js";
-import { ScheduleWire, toScheduleWire } from "./archives-wire.js";
+import { Overlap, ScheduleWire, toScheduleWire } from "./archives-wire.js";
 import { DatabaseParams, type RouteForm, refOf } from "./references.js";
 import { BODIES, deploymentsFailures } from "./wire.js";
 
@@ -21,10 +21,11 @@ const Body = Type.Object(
         description: "How many of its snapshots are kept. Default: as many as the plan keeps.",
       }),
     ),
+    overlap: Type.Optional({ ...Overlap, default: "skip" }),
   },
   {
     additionalProperties: false,
-    examples: [{ cron: "0 3 * * *", timezone: "Europe/Berlin", keep: 2 }],
+    examples: [{ cron: "0 3 * * *", timezone: "Europe/Berlin", keep: 2, overlap: "queue" }],
   },
 );
 
@@ -64,7 +65,7 @@ export const snapshotScheduleRoutes: FastifyPluginAsyncTypebox<{
         operationId: "setSnapshotSchedule",
         summary: "Make snapshots by themselves",
         description:
-          "Replaces the schedule. A tick while another operation is at work, or while the database is paused, passes; ticks that were missed are made up for by one snapshot.",
+          "Replaces the schedule. A tick while another operation is at work passes, or one snapshot waits for the end, as `overlap` says; a tick while the database is paused passes. Ticks that were missed are made up for by one snapshot.",
         tags,
         params: DatabaseParams,
         consumes: BODIES,
@@ -73,10 +74,9 @@ export const snapshotScheduleRoutes: FastifyPluginAsyncTypebox<{
       },
     },
     async ({ principal, params, body }) => {
-      const { cron, timezone = "UTC", keep = null } = body;
-      return toScheduleWire(
-        await schedules.put(principal, refOf(params), { cron, timeZone: timezone, keep }),
-      );
+      const { cron, timezone = "UTC", keep = null, overlap = "skip" } = body;
+      const input = { cron, timeZone: timezone, keep, overlap };
+      return toScheduleWire(await schedules.put(principal, refOf(params), input));
     },
   );
 

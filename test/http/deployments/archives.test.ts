@@ -2,7 +2,6 @@ import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { cleanUpArchives } from "../../../src/domain/deployments/cleanup.js";
-import { Schedules } from "../../../src/domain/schedules/engine.js";
 import { FolderBlobs } from "../../../src/platform/blobs.js";
 import { statusOf } from "../access/support.js";
 import { type DatabaseAnswer, type DeploymentsApi, HTTP_DATE, openDeployments } from "./support.js";
@@ -235,103 +234,4 @@ describe("an export", () => {
     await api.end(operationId, { status: "cancelled" });
     statusOf(await api.call("GET", `/databases/${database.id}/exports/${exportId}`), 404);
   });
-});
-
-describe("a snapshot schedule", () => {
-  const put = (body: unknown, id = database.id) =>
-    api.call<{ nextRunAt: string; error: string }>("PUT", `/databases/${id}/snapshot-schedule`, { body });
-
-  test("is set, read, replaced and deleted", async () => {
-    const url = `/databases/${database.id}/snapshot-schedule`;
-    statusOf(await api.call("GET", url), 404);
-    const made = await put({ cron: "0 3 * * *", timezone: "Europe/Berlin", keep: 2 });
-    statusOf(made, 200);
-    expect(made.body).toMatchObject({
-      databaseId: database.id,
-      cron: "0 3 * * *",
-      timezone: "Europe/Berlin",
-      keep: 2,
-      nextRunAt: expect.stringMatching(/ 0[12]:00:00 GMT$/),
-    });
-    statusOf(await put({ cron: "@hourly" }), 200);
-    expect((await api.call("GET", url)).body).toMatchObject({ cron: "@hourly", timezone: "UTC", keep: null });
-    statusOf(await api.call("DELETE", url), 204);
-    statusOf(await api.call("DELETE", url), 404);
-  });
-
-  test.each<[object, string]>([
-    [{}, "/cron"],
-    [{ cron: "often" }, "/cron"],
-    [{ cron: "0 0 30 2 *" }, "/cron"],
-    [{ cron: "* * * * * *" }, "/cron"],
-    [{ cron: "@daily", timezone: "Mars/Olympus" }, "/timezone"],
-    [{ cron: "@daily", keep: 0 }, "/keep"],
-    [{ cron: "@daily", keep: 4 }, "/keep"],
-    [{ cron: "@daily", retention: 4 }, "/retention"],
-  ])("%j is refused with 400 at %s", async (body, path) => {
-    const answer = await put(body);
-    statusOf(answer, 400);
-    expect(answer.text).toContain(path);
-  });
-
-  test("makes a snapshot when it is due, one for all that were missed, and keeps what it says", async () => {
-    await put({ cron: "*/5 * * * *", keep: 1 });
-    const schedules = await schedulesOf();
-    const due = () =>
-      api.gatehouse.database.query("UPDATE snapshot_schedules SET next_run_at = now() - interval '2 days'");
-    const made: string[] = [];
-    for (const _round of [1, 2]) {
-      await due();
-      const taken = await Promise.all([schedules.runDue(), schedules.runDue()]);
-      expect(taken.reduce((sum, one) => sum + one)).toBe(1);
-      const { operationId } = await current();
-      const [row] = await api.gatehouse.database.query<{ id: string }>(
-        "SELECT payload ->> 'snapshotId' AS id FROM operations WHERE id = $1",
-        [operationId],
-      );
-      await store("snapshots", row?.id ?? "", operationId);
-      made.push(row?.id ?? "");
-    }
-    const listed = await api.call<ArchiveAnswer[]>("GET", `/databases/${database.id}/snapshots`);
-    expect(listed.body).toMatchObject([{ id: made[1], kind: "schedule" }]);
-    const [next] = await api.gatehouse.database.query<{ later: boolean }>(
-      "SELECT next_run_at > now() AS later FROM snapshot_schedules WHERE deployment_id = $1",
-      [database.id],
-    );
-    expect(next?.later).toBe(true);
-  });
-
-  test("lets a tick pass while another operation is at work, or the database rests, and says so", async () => {
-    await put({ cron: "*/5 * * * *" });
-    const schedules = await schedulesOf();
-    const tick = async () => {
-      await api.gatehouse.database.query(
-        "UPDATE snapshot_schedules SET next_run_at = now() - interval '1 s' WHERE deployment_id = $1",
-        [database.id],
-      );
-      await schedules.runDue();
-    };
-    const { operationId } = (await api.command(database.id, "pause")).body;
-    await tick();
-    await api.end(operationId);
-    await tick();
-    const skipped = await api.gatehouse.database.query<{ reason: string }>(
-      "SELECT details ->> 'reason' AS reason FROM audit_events WHERE action = 'schedule.skipped' AND target_id = $1 ORDER BY id",
-      [database.id],
-    );
-    expect(skipped.map(({ reason }) => reason)).toEqual([
-      `operation ${operationId} is at work`,
-      "the database is paused",
-    ]);
-  });
-
-  const current = async () => {
-    const { body } = await api.read(database.id);
-    return { operationId: body.status.currentOperationId ?? "" };
-  };
-  const schedulesOf = async () => {
-    const { buildDeployments } = await import("../../../src/deployments.js");
-    const { db, dispatcher, logger } = api.gatehouse.runtime;
-    return new Schedules(db, dispatcher, [buildDeployments(api.gatehouse.runtime).schedules], logger);
-  };
 });
