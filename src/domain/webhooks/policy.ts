@@ -16,12 +16,12 @@ export interface DeliveryPolicy {
 const HOUR_MS = 3_600_000;
 const FIRST_DELAY_MS = 5_000;
 const FACTOR = 3;
-const LONGEST_DELAY_MS = 6 * HOUR_MS;
-/** Each delay is up to as much shorter or longer: what failed together is not tried again together. */
+const LONGEST_DELAY_MS = 6.5 * HOUR_MS;
+/** Each delay is up to as much longer: what failed together is not tried again together. */
 const JITTER = 0.2;
 const MAX_TRIES = 12;
 
-/** 5 s, 15 s, 45 s ... 3 h, 6 h, 6 h, 6 h: twelve tries in about 23 hours. Three deliveries of these disable a webhook. */
+/** 5 s, 15 s, 45 s ... 3 h, 6.5 h, 6.5 h, 6.5 h: twelve tries in 24 to 29 hours. Three deliveries of these disable a webhook. */
 export const DELIVERY_POLICY: DeliveryPolicy = {
   maxTries: MAX_TRIES,
   delayMs: (tries) => backOffMs(tries, Math.random()),
@@ -32,5 +32,5 @@ export const DELIVERY_POLICY: DeliveryPolicy = {
 /** @param chance 0 to 1 */
 export function backOffMs(tries: number, chance: number): number {
   const delay = Math.min(FIRST_DELAY_MS * FACTOR ** (tries - 1), LONGEST_DELAY_MS);
-  return Math.round(delay * (1 - JITTER + 2 * JITTER * chance));
+  return Math.round(delay * (1 + JITTER * chance));
 }
