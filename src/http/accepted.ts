@@ -1,5 +1,4 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { Type } from "typebox";
 import type { OnAccept } from "../domain/jobs/sync.js";
 import type { KeptAnswer } from "../operations/idempotency.js";
 import type { Keeping } from "../operations/ledger.js";
@@ -7,20 +6,8 @@ import { isDone, type Operation } from "../operations/operation.js";
 import type { Sql } from "../platform/sql.js";
 import { operationHref } from "./core-api/wire.js";
 import type { KeyHold } from "./idempotency.js";
-import { PreferHeader, waitAsPreferred } from "./prefer.js";
+import { waitAsPreferred } from "./prefer.js";
 import type { Services } from "./services.js";
-
-/** Headers of requests that start work, for the document. */
-export const AcceptHeaders = Type.Object({
-  ...PreferHeader,
-  "idempotency-key": Type.Optional(
-    Type.String({
-      description:
-        "1 to 255 visible ASCII characters: the same request under the same key is done once, and its answer is given again for 24 hours. Refusals are not: they have changed nothing.",
-      examples: ["8e03978e-40d5-43dd-bc93-6894a57f9324"],
-    }),
-  ),
-});
 
 /** Headers that tell where accepted work can be followed. */
 export function pointersTo(operation: Operation): Record<string, string> {

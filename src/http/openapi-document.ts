@@ -1,7 +1,13 @@
 /** As much of a document as is looked at here. */
 interface Document {
-  readonly paths?: Record<string, Record<string, { responses?: Responses }>>;
-  readonly components?: { responses?: Responses };
+  readonly paths?: Record<string, Record<string, Route>>;
+  readonly components?: { responses?: Responses; parameters?: Record<string, object> };
+}
+
+interface Route {
+  readonly security?: readonly object[];
+  parameters?: object[];
+  readonly responses?: Responses;
 }
 
 type Responses = Record<string, Response>;
@@ -37,12 +43,29 @@ const HEADERS: Readonly<Record<string, Record<string, object>>> = {
   503: { "Retry-After": RETRY_AFTER },
 };
 
-/** Says what is the same for all routes once: meanings and headers by status, and failures as components. */
+const SAFE_METHODS: ReadonlySet<string> = new Set(["get", "head", "options"]);
+const IDEMPOTENCY_KEY = {
+  ...{ name: "Idempotency-Key", in: "header" },
+  description:
+    "1 to 255 visible ASCII characters: the same request under the same key is done once, and its answer is given again for 24 hours; another request under it is 422, and 409 while the first is in flight. Refusals are not kept: they have changed nothing.",
+  schema: { type: "string", minLength: 1, maxLength: 255 },
+  example: "8e03978e-40d5-43dd-bc93-6894a57f9324",
+};
+
+/**
+ * Says what is the same for all routes once: the header that all heed that change something for a caller, meanings and
+ * headers by status, and failures as components.
+ */
 export function finishDocument<T extends object>(document: T): T {
   const { paths = {}, components = {} } = document as Document;
   const shared: Responses = {};
+  components.parameters = { IdempotencyKey: IDEMPOTENCY_KEY };
   for (const item of Object.values(paths)) {
-    for (const { responses = {} } of Object.values(item)) {
+    for (const [method, route] of Object.entries(item)) {
+      const { security = [], parameters = [], responses = {} } = route;
+      if (security.length > 0 && !SAFE_METHODS.has(method)) {
+        route.parameters = [...parameters, { $ref: "#/components/parameters/IdempotencyKey" }];
+      }
       for (const [status, response] of Object.entries(responses)) {
         finish(status, response);
         const name = nameOf(status, response);

@@ -7,14 +7,14 @@ import type { Waiters } from "../operations/waiters.js";
 export const MAX_WAIT_S = 60;
 
 /** For the document. */
-export const PreferHeader = {
+export const PreferHeader = Type.Object({
   prefer: Type.Optional(
     Type.String({
       description: "`wait=N`: answer when the operation is done, or after N seconds (at most 60).",
       examples: ["wait=30"],
     }),
   ),
-};
+});
 
 /** One preference of the header (RFC 7240 section 2): a token, maybe a value, maybe parameters. */
 const WAIT = /^wait\s*=\s*(?:"(\d{1,9})"|(\d{1,9}))\s*(?:;.*)?$/i;

@@ -7,7 +7,7 @@ interface Operation {
   readonly summary?: string;
   readonly tags?: string[];
   readonly security?: object[];
-  readonly parameters?: { name: string; in: string; schema?: object; content?: object }[];
+  readonly parameters?: { $ref?: string; name: string; in: string; schema?: object; content?: object }[];
   readonly requestBody?: { content: Record<string, { schema?: object }> };
   readonly responses: Record<string, { $ref?: string; description?: string; content?: object }>;
 }
@@ -64,6 +64,16 @@ describe("openapi.yaml as the routes describe it", async () => {
       expect(Object.keys(operation.responses), name).toEqual(
         expect.arrayContaining(["400", "401", "403", "404"]),
       );
+    }
+  });
+
+  test("Idempotency-Key is a header of everything that changes something for a caller, and of nothing else", () => {
+    for (const { name, method, operation } of operations) {
+      const headers = (operation.parameters ?? []).filter(
+        (one) => one.$ref === "#/components/parameters/IdempotencyKey" || /^idempotency-key$/i.test(one.name),
+      );
+      const heeds = method !== "get" && operation.security?.length !== 0;
+      expect(headers.length, name).toBe(heeds ? 1 : 0);
     }
   });
 

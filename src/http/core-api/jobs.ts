@@ -2,8 +2,9 @@ import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
 import { invalid, notFound } from "../../platform/errors.js";
 import { parseId } from "../../platform/ids.js";
-import { AcceptHeaders, acceptWork } from "../accepted.js";
+import { acceptWork } from "../accepted.js";
 import { DEFAULT_LIMIT, decodeCursor, ID_POSITION, PageQuery, page } from "../pagination.js";
+import { PreferHeader } from "../prefer.js";
 import { problems, ref, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import { acceptedAnswer } from "./operations-commands.js";
@@ -126,7 +127,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
         description: "Answers at once; poll the operation that `Location` names.",
         tags: ["jobs"],
         params: Id,
-        headers: AcceptHeaders,
+        headers: PreferHeader,
         response: { 202: ref(OperationWire), ...problems(409) },
       },
     },

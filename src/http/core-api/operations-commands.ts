@@ -3,7 +3,8 @@ import { Type } from "typebox";
 import type { Operation } from "../../operations/operation.js";
 import { notFound } from "../../platform/errors.js";
 import { parseId } from "../../platform/ids.js";
-import { type AcceptedAnswer, AcceptHeaders, acceptWork } from "../accepted.js";
+import { type AcceptedAnswer, acceptWork } from "../accepted.js";
+import { PreferHeader } from "../prefer.js";
 import { problems, ref, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import { OperationWire, toOperationWire } from "./wire.js";
@@ -39,7 +40,7 @@ export const operationCommandRoutes: FastifyPluginAsyncTypebox<{ services: Servi
           "Cooperative: it is `cancelling` until its worker has stopped. One that is past its point of no return succeeds all the same; one that is done, or of a type that cannot be cancelled, is a 409.",
         tags: ["operations"],
         params: Id,
-        headers: AcceptHeaders,
+        headers: PreferHeader,
         response: { 202: ref(OperationWire), ...problems(409) },
       },
     },
@@ -63,7 +64,7 @@ export const operationCommandRoutes: FastifyPluginAsyncTypebox<{ services: Servi
           "A new run of the job as it is now. The answer is the new operation, which `nextOperationId` of the old one names; a second retry of the same is a 409 that names it too.",
         tags: ["operations"],
         params: Id,
-        headers: AcceptHeaders,
+        headers: PreferHeader,
         response: { 202: ref(OperationWire), ...problems(409) },
       },
     },

@@ -25,7 +25,7 @@ export const operationRoutes: FastifyPluginAsyncTypebox<{ services: Services }> 
           "Poll it until `done`; `Retry-After` says when a look is worth while. With `Prefer: wait=N` (at most 60 s) the answer comes when it is done, or after that time with its present state.",
         tags: ["operations"],
         params: Type.Object({ id: Uuid }),
-        headers: Type.Object(PreferHeader),
+        headers: PreferHeader,
         response: { 200: ref(OperationWire), ...problems() },
       },
     },

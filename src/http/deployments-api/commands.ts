@@ -9,7 +9,8 @@ import type { OnAccept } from "../../domain/jobs/sync.js";
 import { isDone, type Operation } from "../../operations/operation.js";
 import { invalid } from "../../platform/errors.js";
 import { newId } from "../../platform/ids.js";
-import { AcceptHeaders, acceptWork } from "../accepted.js";
+import { acceptWork } from "../accepted.js";
+import { PreferHeader } from "../prefer.js";
 import { ref } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import { Environment, Name } from "./databases.js";
@@ -251,7 +252,7 @@ function schemaOf({ operationId, summary, description }: AnyRoute) {
   return {
     ...{ operationId, summary, ...(description === undefined ? {} : { description }), tags },
     params: DatabaseParams,
-    headers: AcceptHeaders,
+    headers: PreferHeader,
     response: ACCEPTED,
   };
 }

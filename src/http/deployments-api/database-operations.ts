@@ -61,7 +61,7 @@ export const databaseOperationRoutes: FastifyPluginAsyncTypebox<{
           "Poll it until it is `finished` or `failed`; `Retry-After` says when a look is worth while. With `Prefer: wait=N` (at most 60 s) the answer comes when it has ended, or after that time.",
         tags,
         params: OperationParams,
-        headers: Type.Object(PreferHeader),
+        headers: PreferHeader,
         response: { 200: ref(DatabaseOperationWire), ...deploymentsFailures() },
       },
     },

@@ -5,8 +5,9 @@ import { STATES } from "../../domain/deployments/state.js";
 import type { DeploymentView } from "../../domain/deployments/view.js";
 import { isDone } from "../../operations/operation.js";
 import { invalid } from "../../platform/errors.js";
-import { AcceptHeaders, acceptWork } from "../accepted.js";
+import { acceptWork } from "../accepted.js";
 import { decodeCursor, ID_POSITION, MAX_LIMIT, PageQuery } from "../pagination.js";
+import { PreferHeader } from "../prefer.js";
 import { ref } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import {
@@ -102,7 +103,7 @@ export const createDatabaseRoute: FastifyPluginAsyncTypebox<{ services: Services
           "A server of its own, with an address, a password and the limits of its plan. Answers at once; it is `running` when the operation has finished.",
         tags,
         params: Type.Object({ engine: Type.String({ maxLength: 100, examples: ["graphneo"] }) }),
-        headers: AcceptHeaders,
+        headers: PreferHeader,
         consumes: BODIES,
         body: CreateBody,
         response: {

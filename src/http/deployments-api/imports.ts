@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Static } from "typebox";
 import type { Upload, Uploads } from "../../domain/deployments/uploads.js";
 import { AppError, invalid } from "../../platform/errors.js";
-import { AcceptHeaders } from "../accepted.js";
+import { PreferHeader } from "../prefer.js";
 import type { Services } from "../services.js";
 import { ACCEPTED, answerAccepted } from "./commands.js";
 import { DatabaseParams, type RouteForm, refOf } from "./references.js";
@@ -37,7 +37,7 @@ export async function importRoutes(
       "Checked before the old data is touched: a bad archive leaves the database as it was. In a production environment it needs `production:destructive` too. The request may take as long as it goes on.",
     tags: ["databases"],
     params: DatabaseParams,
-    headers: AcceptHeaders,
+    headers: PreferHeader,
     consumes: ["multipart/form-data"],
     body: FileBody,
     response: ACCEPTED,

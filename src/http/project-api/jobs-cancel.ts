@@ -1,7 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
 import { AppError } from "../../platform/errors.js";
-import { AcceptHeaders, acceptWork } from "../accepted.js";
+import { acceptWork } from "../accepted.js";
+import { PreferHeader } from "../prefer.js";
 import type { Services } from "../services.js";
 import { STARTED, startedAnswer } from "./jobs.js";
 import { ItemParams, numberOf } from "./params.js";
@@ -27,7 +28,7 @@ export const jobCancelRoutes: FastifyPluginAsyncTypebox<{ services: Services }> 
           "What the run has written so far is never seen: the destination keeps what it had. 409 where no run is active.",
         tags: ["jobs"],
         params: ItemParams,
-        headers: AcceptHeaders,
+        headers: PreferHeader,
         response: { 200: envelope(Type.Null(), STARTED), ...projectFailures(409) },
       },
       handler: async (request, reply) => {

@@ -2,8 +2,9 @@ import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { type Static, Type } from "typebox";
 import type { PipelineInput } from "../../domain/jobs/jobs.js";
 import { OVERLAPS } from "../../domain/schedules/engine.js";
-import { type AcceptedAnswer, AcceptHeaders, acceptWork } from "../accepted.js";
+import { type AcceptedAnswer, acceptWork } from "../accepted.js";
 import { PageQuery } from "../pagination.js";
+import { PreferHeader } from "../prefer.js";
 import { ref } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import { linkNextPage } from "./paging.js";
@@ -223,7 +224,7 @@ export const jobRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = asyn
         description: "`Operation-Location` names the operation to poll; 409 names the one that runs already.",
         tags,
         params: ItemParams,
-        headers: AcceptHeaders,
+        headers: PreferHeader,
         response: { 200: envelope(Type.Null(), STARTED), ...projectFailures(409) },
       },
     },
