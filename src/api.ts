@@ -27,6 +27,7 @@ import { Runs } from "./domain/runs/runs.js";
 import { Alerts } from "./domain/webhooks/alerts.js";
 import { Deliveries } from "./domain/webhooks/deliveries.js";
 import { Webhooks } from "./domain/webhooks/webhooks.js";
+import { DRAINING } from "./http/health-drain.js";
 import type { Services } from "./http/services.js";
 import { Durations } from "./operations/durations.js";
 import { IdempotencyKeys } from "./operations/idempotency.js";
@@ -96,7 +97,6 @@ export function buildServices(
 }
 
 const WAITERS_HELP = "Clients of this process that wait for an operation, or follow one.";
-const DRAINING = "draining: this process is about to stop";
 /** From the word to stop until what has begun has to have ended: also what begins while load balancers learn of it. */
 const DRAIN_LIMIT_MS = 20_000;
 

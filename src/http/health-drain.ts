@@ -9,6 +9,9 @@ declare module "fastify" {
   }
 }
 
+/** Why a process that drains takes something no more. */
+export const DRAINING = "draining: this process is about to stop";
+
 /** Requests that have begun and not ended, up to a moment. */
 class Crowd extends EventTarget {
   #inside = 0;

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
 import { AppError } from "../platform/errors.js";
+import { DRAINING } from "./health-drain.js";
 import { problems } from "./schemas/common.js";
 
 export interface HealthOptions {
@@ -42,7 +43,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox<HealthOptions> = async (app
       },
     },
     async () => {
-      if (app.drain.draining) throw new AppError("unavailable", "draining: this process is about to stop");
+      if (app.drain.draining) throw new AppError("unavailable", DRAINING);
       await ready().catch((cause: unknown) => {
         throw new AppError("unavailable", "not ready: the database cannot be asked", { cause });
       });

@@ -55,6 +55,11 @@ export class Waiters {
     return this.#count;
   }
 
+  /** Whether nobody is told any more: the process is about to stop. */
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
   /** Whether there is no room for somebody who could go without waiting. */
   get isFull(): boolean {
     return this.#closed || this.#count >= CAPACITY;

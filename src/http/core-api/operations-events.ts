@@ -5,6 +5,7 @@ import { isDone, type Operation } from "../../operations/operation.js";
 import type { Waiters } from "../../operations/waiters.js";
 import { AppError, notFound } from "../../platform/errors.js";
 import { type EventStream, lastEventId } from "../events.js";
+import { DRAINING } from "../health-drain.js";
 import { problems, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
 import { operationIdOf } from "./operations-commands.js";
@@ -59,6 +60,7 @@ export const operationEventRoutes: FastifyPluginAsyncTypebox<{ services: Service
       // Of HEAD, which Fastify makes of every GET: what GET would say at once.
       if (request.method === "HEAD") return reply.type("text/event-stream").send("");
       if (isDone(operation.status) && seen === operation.revision) return reply.code(204).send(null);
+      if (services.waiters.isClosed) throw new AppError("unavailable", DRAINING);
       if (services.waiters.isFull) {
         const details = { retryAfter: 5 };
         throw new AppError("unavailable", "too many clients follow operations: poll this one", { details });

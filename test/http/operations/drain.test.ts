@@ -47,9 +47,11 @@ test("an api that closes answers a request that was on its way on a connection t
   await stopped;
 });
 
-test("an api that stops says so on /readyz, and answers what has begun", async () => {
+test("an api that stops says so on /readyz and to who wants to follow an operation, and answers what has begun", async () => {
   const { gatehouse } = bench;
   const job = await bench.quickJob();
+  const { id: followed } = (await bench.sync(job)).body;
+  await gatehouse.waitDone(followed);
   const { api, port } = await start("draining");
   const origin = `http://127.0.0.1:${port}`;
   expect((await fetch(`${origin}/readyz`)).status).toBe(200);
@@ -74,6 +76,10 @@ test("an api that stops says so on /readyz, and answers what has begun", async (
   expect(probe.headers.get("connection")).toBe("close");
   expect(((await probe.json()) as { detail: string }).detail).toContain("draining");
   expect((await fetch(`${origin}/healthz`)).status).toBe(200);
+  const stream = await fetch(`${origin}/api/v1/operations/${followed}/events`, { headers });
+  expect(stream.status).toBe(503);
+  expect(stream.headers.get("retry-after")).toBe("1");
+  expect(((await stream.json()) as { detail: string }).detail).toContain("draining");
   await holder.query("COMMIT");
   const answer = await begun;
   expect(answer.status).toBe(202);
