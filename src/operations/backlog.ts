@@ -72,7 +72,7 @@ export function showBacklog(metrics: Metrics, sql: Sql, logger: Logger): void {
   );
   show(
     "gatehouse_queue_depth",
-    "Operations of the installation that were sent to workers and not taken by any.",
+    `Pending operations of the installation, of at most ${WINDOW} that wait, that are marked as sent to workers and that none has begun; counted by the marks in PostgreSQL, not in the queue.`,
     (rows) => rows.reduce((total, { sent }) => total + sent, 0),
   );
   show("gatehouse_leases", "Operations of the installation that a worker holds at present.", (rows) =>
