@@ -252,7 +252,7 @@ export class Runner {
   /** The end of an operation that is not to be tried again: an earlier attempt may have brought it to a good one. */
   async #conclude(attempt: Attempt, handler: OperationHandler | undefined, end: Outcome): Promise<Ending> {
     const { operation } = attempt;
-    if (handler?.conclude === undefined || operation.attempt === 1) return end;
+    if (!isToConclude(operation, handler)) return end;
     try {
       const concluded = await Promise.race([handler.conclude(attempt), attempt.unheeded()]);
       return concluded === null ? end : { status: "succeeded", result: concluded.result };
@@ -274,14 +274,19 @@ const SUCCESSION_MS = 1_000;
 /** Until then this worker's queue has let go of it. */
 const ONWARD_MS = 100;
 
-/**
- * The end of an attempt that was cancelled in its midst. What earlier ones did, or wrote aside, may not have come to light
- * yet: then it is claimed once more, to be concluded.
- */
-function cancelled({ attempt }: ClaimedOperation, { conclude }: OperationHandler): Ending {
-  return attempt === 1 || conclude === undefined
-    ? { status: "cancelled" }
-    : { status: "given-back", pauseMs: ONWARD_MS };
+/** Whether something that earlier attempts did, or wrote aside, may not have come to light yet. */
+function isToConclude(
+  { attempt }: ClaimedOperation,
+  handler: OperationHandler | undefined,
+): handler is OperationHandler & Required<Pick<OperationHandler, "conclude">> {
+  return attempt > 1 && handler?.conclude !== undefined;
+}
+
+/** The end of an attempt that was cancelled in its midst: it may have to be claimed once more, to be concluded. */
+function cancelled(operation: ClaimedOperation, handler: OperationHandler): Ending {
+  return isToConclude(operation, handler)
+    ? { status: "given-back", pauseMs: ONWARD_MS }
+    : { status: "cancelled" };
 }
 
 /** Between two tries to hear of the database. */

@@ -38,8 +38,9 @@ export function syncHandler(deps: SyncDeps): OperationHandler {
       const payload = context.operation.payload as RunPayload;
       const plan = await planRun(deps.prisma, deps.connections, payload);
       const log = new StepLog(plan.runId, (work) => context.write(work), context.logger);
+      const { attempt, steps } = context.operation;
       // What an earlier attempt found there may be away for a moment now.
-      const met = { stores: context.operation.attempt > 1 };
+      const met = { stores: attempt > 1, doubt: steps.some(({ name }) => name === COMMIT) };
       try {
         await context.write((tx) => recordStart(tx, plan.runId));
         const result = await sync(deps, context, plan, log, met);
@@ -48,7 +49,7 @@ export function syncHandler(deps: SyncDeps): OperationHandler {
       } catch (error) {
         if (error instanceof FencedError) throw new LeaseLostError();
         if (!context.signal.aborted) log.line(culprit(error, plan), "error", messageFor(error));
-        throw met.stores ? mayPass(error, context.operation, plan) : error;
+        throw mayPass(error, context.operation, plan, met);
       } finally {
         await log.close();
       }
@@ -58,9 +59,18 @@ export function syncHandler(deps: SyncDeps): OperationHandler {
   };
 }
 
+/** What an attempt knows when it fails. */
+interface Met {
+  /** The stores were there. */
+  stores: boolean;
+  /** An earlier attempt may have committed, and the destination was not asked yet. */
+  doubt: boolean;
+}
+
 /** Makes an interruption of what is worth another try: an unknown outcome, and stores that were there and went away. */
-function mayPass(error: unknown, { maxAttempts }: ClaimedOperation, plan: RunPlan): unknown {
-  if (error instanceof InDoubtError) {
+function mayPass(error: unknown, { maxAttempts }: ClaimedOperation, plan: RunPlan, met: Met): unknown {
+  if (!met.stores) return error;
+  if (error instanceof InDoubtError || (met.doubt && error instanceof OperationFailure)) {
     const at = { vertex: plan.destination.vertex.name };
     return new Interruption(
       problem("in-doubt", "Outcome unknown", 502, error.message, at),
@@ -133,13 +143,14 @@ async function sync(
   context: HandlerContext,
   plan: RunPlan,
   log: StepLog,
-  met: { stores: boolean },
+  met: Met,
 ): Promise<SyncResult> {
   const { destination } = plan;
   const vertex = destination.vertex.name;
   const { attempt } = context.operation;
   log.line(vertex, "info", `run ${plan.number}, attempt ${attempt}: writing to "${destination.name}"`);
   const writer = await openDestination(deps.connectors, context, plan, log);
+  met.doubt = false;
   try {
     if (writer.committed !== null) {
       log.line(vertex, "info", "an earlier attempt has committed this run: nothing is left to do");
