@@ -11,11 +11,12 @@ import type { Sql } from "../platform/sql.js";
 import { sentPath } from "./dialect.js";
 import { repeat, toKeptAnswer } from "./idempotency-answer.js";
 import { faultOfValue } from "./json.js";
+import { prefersAsync } from "./prefer.js";
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** The route keeps its answer in the transaction of its effect (`acceptWork`). */
-    idempotency?: "transaction";
+    /** The route keeps its answer in the transaction of its effect (`acceptWork`): always, or where the client prefers `respond-async`. */
+    idempotency?: "transaction" | "transaction if async";
   }
   interface FastifyRequest {
     /** The hold on the request's Idempotency-Key; null: it has none. */
@@ -117,7 +118,9 @@ export const idempotencyPlugin = fp<Idempotency>(
       const asked = describe(request, key);
       const hashes = hashesOf(asked.content);
       const [requestHash = new Uint8Array()] = hashes;
-      const inTransaction = request.routeOptions.config.idempotency === "transaction";
+      const { idempotency } = request.routeOptions.config;
+      const inTransaction =
+        idempotency === "transaction" || (idempotency !== undefined && prefersAsync(request));
       const found = await keys.find(asked.id);
       const refusal = found?.refusal ?? null;
       if (found !== null && refusal === null) {

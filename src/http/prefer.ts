@@ -19,12 +19,24 @@ export const PreferHeader = Type.Object({
 /** One preference of the header (RFC 7240 section 2): a token, maybe a value, maybe parameters. */
 const WAIT = /^wait\s*=\s*(?:"(\d{1,9})"|(\d{1,9}))\s*(?:;.*)?$/i;
 
+const ASYNC = /^respond-async\s*(?:;.*)?$/i;
+
+/** Whether the client prefers not to be kept waiting for the work (RFC 7240 section 4.1). */
+export function prefersAsync(request: FastifyRequest): boolean {
+  return preferencesOf(request).some((preference) => ASYNC.test(preference));
+}
+
+function preferencesOf({ headers }: FastifyRequest): string[] {
+  return String(headers["prefer"] ?? "")
+    .split(",")
+    .map((preference) => preference.trim());
+}
+
 /** Seconds of `Prefer: wait=N` (RFC 7240 section 4.3), at most 60; null: none asked, or none that can be read. */
 export function waitAskedFor(request: FastifyRequest): number | null {
-  const header = request.headers["prefer"];
-  if (header === undefined) return null;
-  for (const preference of String(header).split(",")) {
-    const found = WAIT.exec(preference.trim());
+  if (request.headers["prefer"] === undefined) return null;
+  for (const preference of preferencesOf(request)) {
+    const found = WAIT.exec(preference);
     // Of several the first counts (section 2).
     if (found !== null) return Math.min(MAX_WAIT_S, Number(found[1] ?? found[2]));
   }

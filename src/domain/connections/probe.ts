@@ -1,6 +1,7 @@
 import type { Principal } from "../../auth/principal.js";
 import type { Dispatcher } from "../../operations/dispatcher.js";
-import type { Ledger } from "../../operations/ledger.js";
+import type { Keeping, Ledger } from "../../operations/ledger.js";
+import type { LocklessRequest } from "../../operations/new-operation.js";
 import type { Operation } from "../../operations/operation.js";
 import type { Waiters } from "../../operations/waiters.js";
 import type { MasterKey } from "../../platform/crypto.js";
@@ -86,20 +87,33 @@ export class Probes {
     throw invalid(reasonOf(operation));
   }
 
-  async #ask(
+  async #ask(...asked: Parameters<Probes["begin"]>): Promise<Operation> {
+    const { ledger, waiters } = this.#deps;
+    const operation = await this.begin(...asked);
+    await waiters.wait(operation.id, LIMIT_MS + MARGIN_MS);
+    const seenBy = { organizationId: operation.organizationId, projects: null };
+    return (await ledger.read(operation.id, seenBy)) ?? operation;
+  }
+
+  /**
+   * Lets a worker ask, and does not wait for what it hears: the operation's result is a `CheckResult`, or `{ streams }`.
+   * @param keeping keeps what is answered with the operation
+   */
+  async begin(
     principal: Principal,
     project: Project,
     operationType: "check" | "discover",
     role: Role,
     target: ProbeTarget,
+    keeping?: Keeping,
   ): Promise<Operation> {
-    const { ledger, dispatcher, waiters, connections, masterKey } = this.#deps;
+    const { ledger, dispatcher, connections, masterKey } = this.#deps;
     const spec = connections.spec(role, target.type, target.version);
     const sent = await connections.unmasked(project, role, target);
     checkConfig(spec, sent);
     const config = withDefaults(spec, sent);
     const id = newId();
-    const operation = await ledger.accept({
+    const request: LocklessRequest = {
       id,
       organizationId: project.organizationId,
       projectId: project.id,
@@ -109,11 +123,10 @@ export class Probes {
       payloadSecrets: masterKey.encrypt("operation-payloads", id, JSON.stringify(config)),
       createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
       origin: principal.origin,
-    });
+    };
+    const operation = await ledger.accept(request, keeping);
     void dispatcher.dispatch();
-    await waiters.wait(id, LIMIT_MS + MARGIN_MS);
-    const seenBy = { organizationId: project.organizationId, projects: null };
-    return (await ledger.read(id, seenBy)) ?? operation;
+    return operation;
   }
 }
 

@@ -3,9 +3,11 @@ import { Type } from "typebox";
 import type { Role } from "../../domain/connections/config.js";
 import { notFound } from "../../platform/errors.js";
 import { bodyAsQuery } from "../bodies.js";
+import { prefersAsync } from "../prefer.js";
 import type { Services } from "../services.js";
 import type { ConnectionRoutesOptions } from "./connections.js";
 import { ProjectParams } from "./params.js";
+import { beginProbe, PROBE_ACCEPTED, ProbeHeaders } from "./probes.js";
 import {
   ConfigWire,
   envelope,
@@ -123,13 +125,17 @@ export const connectorRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions>
   app.post(
     `${path}/test`,
     {
-      config: { scopes: [role === "source" ? "source:write" : "destination:write"] },
+      config: {
+        scopes: [role === "source" ? "source:write" : "destination:write"],
+        idempotency: "transaction if async",
+      },
       schema: {
         operationId: `test${Title}`,
         summary: `Test a ${role}'s configuration`,
         description: "Really connects, within 10 s. A failed connection is a 200 with FAILED and the reason.",
         tags,
         params: ProjectParams,
+        headers: ProbeHeaders,
         body: withExample(TargetBody, TARGET_EXAMPLES[role]),
         response: {
           200: envelope(
@@ -146,14 +152,17 @@ export const connectorRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions>
               ),
             }),
           ),
+          202: PROBE_ACCEPTED,
           ...projectFailures(),
         },
       },
     },
-    async ({ principal, params, body }) => {
-      const project = await services.projects.find(principal, params.projectid);
+    async (request, reply) => {
+      const { principal, params, body } = request;
       const { value, form } = parseJsonField(body.config, "/config");
       const target = { type: body.type, version: body.version, config: value };
+      if (prefersAsync(request)) return beginProbe(services, request, reply, { type: "check", role, target });
+      const project = await services.projects.find(principal, params.projectid);
       const result = await services.probes.check(principal, project, role, target);
       const masked = services.connections.mask(role, target);
       return {

@@ -1,4 +1,5 @@
 import type { Findings } from "./findings.js";
+import type { Random } from "./random.js";
 
 /** What clients were told: which operations were accepted, and under which key. */
 export class Journal {
@@ -27,5 +28,11 @@ export class Journal {
   /** Ids of all operations, oldest first. */
   operations(): readonly string[] {
     return [...this.#keys.keys()];
+  }
+
+  /** One of the latest `count` operations; null: there is none yet. */
+  recent(random: Random, count: number): string | null {
+    const ids = this.operations().slice(-count);
+    return ids.length === 0 ? null : random.pick(ids);
   }
 }

@@ -2,7 +2,7 @@ import type { Actor } from "../site.js";
 import { tick } from "../ticks.js";
 import { cancel } from "./cancel.js";
 import { follow } from "./follow.js";
-import { check, discover } from "./probe.js";
+import { check, checkLater, discover } from "./probe.js";
 import { read, token } from "./read.js";
 import { retry } from "./retry.js";
 import { sync } from "./sync.js";
@@ -14,6 +14,7 @@ export const ACTORS: readonly Actor[] = [
   cancel,
   retry,
   check,
+  checkLater,
   discover,
   update,
   read,

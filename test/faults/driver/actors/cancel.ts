@@ -5,9 +5,8 @@ export const cancel: Actor = {
   name: "cancel",
   weight: 2,
   async act(site, random) {
-    const ids = site.journal.operations();
-    if (ids.length === 0) return;
-    const id = random.pick(ids.slice(-random.int(1, 12)));
+    const id = site.journal.recent(random, random.int(1, 12));
+    if (id === null) return;
     const key = random.uuid();
     const path = `/api/v1/operations/${id}/cancel`;
     const answer = await site.api.send({ name: "cancel", method: "POST", path, key }, random, 0.1);

@@ -13,9 +13,8 @@ export const follow: Actor = {
   name: "follow",
   weight: 3,
   async act(site, random) {
-    const ids = site.journal.operations();
-    if (ids.length === 0) return;
-    const id = random.pick(ids.slice(-20));
+    const id = site.journal.recent(random, 20);
+    if (id === null) return;
     const path = `/api/v1/operations/${id}/events`;
     const until = performance.now() + random.int(2_000, LONGEST_MS);
     let seen: string | null = null;

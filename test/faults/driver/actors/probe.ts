@@ -1,5 +1,6 @@
 import { sourceOf } from "../jobs.js";
 import type { Actor } from "../site.js";
+import { startOnce } from "./start.js";
 
 const NOWHERE = { type: "file", version: "1.0.0", config: { path: "in/nothing.csv" } };
 
@@ -36,5 +37,20 @@ export const discover: Actor = {
     const names = data?.streams_config?.streams?.map(({ name }) => name).sort();
     if (names?.join() === "orders,people") site.outcomes.add("discover answered");
     else site.findings.add(`discover: ${answer?.status} ${JSON.stringify(answer?.body)}`);
+  },
+};
+
+const FOLDER = { type: "file", version: "1.0.0", config: { path: "out/probed" } };
+
+/** Has a destination tested, and does not wait: an operation like any other, once under its key. */
+export const checkLater: Actor = {
+  name: "check later",
+  weight: 6,
+  async act(site, random) {
+    const wish = {
+      ...{ name: "check later", method: "POST", path: "/api/v1/project/1/destinations/test", body: FOLDER },
+      ...{ headers: { prefer: "respond-async" }, key: random.uuid() },
+    } as const;
+    await startOnce(site, random, wish, () => null);
   },
 };

@@ -5,9 +5,8 @@ export const read: Actor = {
   name: "read",
   weight: 6,
   async act(site, random) {
-    const ids = site.journal.operations();
-    if (ids.length === 0) return;
-    const id = random.pick(ids.slice(-20));
+    const id = site.journal.recent(random, 20);
+    if (id === null) return;
     const headers = random.chance(0.5) ? { prefer: `wait=${random.int(1, 5)}` } : {};
     const path = `/api/v1/operations/${id}`;
     const answer = await site.api.send({ name: "read operation", method: "GET", path, headers }, random);

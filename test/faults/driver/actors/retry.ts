@@ -1,5 +1,5 @@
 import type { Actor } from "../site.js";
-import { operationOf } from "./sync.js";
+import { operationOf } from "./start.js";
 
 /** Does again what has failed or was cancelled. */
 export const retry: Actor = {
