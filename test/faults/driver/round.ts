@@ -40,6 +40,8 @@ export interface RoundReport {
 
 /** What was accepted has this long to end, once nothing goes wrong any more. */
 const CALM_LIMIT_MS = 60_000;
+/** A round is about hundreds of operations: one takes no longer than this, on the average. */
+const MS_PER_OPERATION = 200;
 /** Processes that were killed last have this long to be there again, before that. */
 const READY_LIMIT_MS = 180_000;
 
@@ -64,6 +66,9 @@ export async function runRound(options: RoundOptions): Promise<RoundReport> {
     parts.lap("calm");
     await look(site);
     operations = await countOperations(site);
+    const accepted = operations.reduce((sum, { count }) => sum + count, 0);
+    if (accepted < faultMs / MS_PER_OPERATION)
+      site.findings.add(`only ${accepted} operations: too few to show anything`);
     parts.lap("checks");
     await Promise.all(site.members.map((member) => member.retire()));
     await checkDeserted(site);

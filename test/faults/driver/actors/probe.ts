@@ -42,15 +42,16 @@ export const discover: Actor = {
 
 const FOLDER = { type: "file", version: "1.0.0", config: { path: "out/probed" } };
 
-/** Has a destination tested, and does not wait: an operation like any other, once under its key. */
+/** Has a destination tested many times at once, and waits for none: operations like any other, each once under its key. */
 export const checkLater: Actor = {
   name: "check later",
   weight: 6,
   async act(site, random) {
     const wish = {
       ...{ name: "check later", method: "POST", path: "/api/v1/project/1/destinations/test", body: FOLDER },
-      ...{ headers: { prefer: "respond-async" }, key: random.uuid() },
+      headers: { prefer: "respond-async" },
     } as const;
-    await startOnce(site, random, wish, () => null);
+    const each = Array.from({ length: random.int(1, 16) }, () => random.fork());
+    await Promise.all(each.map((own) => startOnce(site, own, { ...wish, key: own.uuid() }, () => null)));
   },
 };
