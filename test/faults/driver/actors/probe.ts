@@ -1,3 +1,4 @@
+import type { Wish } from "../client.js";
 import { sourceOf } from "../jobs.js";
 import type { Actor } from "../site.js";
 import { startOnce } from "./start.js";
@@ -47,10 +48,10 @@ export const checkLater: Actor = {
   name: "check later",
   weight: 6,
   async act(site, random) {
-    const wish = {
+    const wish: Wish = {
       ...{ name: "check later", method: "POST", path: "/api/v1/project/1/destinations/test", body: FOLDER },
       headers: { prefer: "respond-async" },
-    } as const;
+    };
     const each = Array.from({ length: random.int(1, 16) }, () => random.fork());
     await Promise.all(each.map((own) => startOnce(site, own, { ...wish, key: own.uuid() }, () => null)));
   },
