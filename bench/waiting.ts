@@ -14,7 +14,18 @@ const AT_ONCE = 50;
 /** How much more one query more or less in the counted time may make. */
 const TARGET = 1.25;
 
-type How = "Prefer: wait" | "server-sent events";
+/** How clients wait, and how many of them for one operation. */
+interface Crowd {
+  readonly how: "Prefer: wait" | "server-sent events";
+  readonly forEach: number;
+}
+
+const CROWDS: readonly Crowd[] = [
+  { how: "Prefer: wait", forEach: Number.POSITIVE_INFINITY },
+  { how: "server-sent events", forEach: Number.POSITIVE_INFINITY },
+  { how: "Prefer: wait", forEach: 10 },
+  { how: "server-sent events", forEach: 10 },
+];
 
 interface Round {
   readonly queriesPerSecond: number;
@@ -25,18 +36,19 @@ interface Round {
 }
 
 /**
- * Statements per second that one api process sends while many clients wait for one operation, against few; with how
- * much memory it needs, and how long after the end of the operation the last of them has the answer.
+ * Statements per second that one api process sends while many clients wait, all for one operation or ten for each of
+ * many, against few; with how much memory it needs, and how long after the end of the operations, all in one moment, the
+ * last client has its answer.
  */
 export async function run(given: Partial<typeof OPTIONS> = {}): Promise<BenchResult[]> {
   const options = { ...OPTIONS, ...given };
   const results: BenchResult[] = [];
-  for (const how of ["Prefer: wait", "server-sent events"] as const) {
+  for (const crowd of CROWDS) {
     // A process of its own for each: its memory is the waiters', not what went before.
     const place = await openPostgres();
     const server = await place.start("operations-app");
     try {
-      results.push(await measure(place, server, how, options));
+      results.push(await measure(place, server, crowd, options));
     } finally {
       await server.stop();
       await place.close();
@@ -48,21 +60,21 @@ export async function run(given: Partial<typeof OPTIONS> = {}): Promise<BenchRes
 async function measure(
   place: BenchPlace,
   server: BenchServer,
-  how: How,
+  crowd: Crowd,
   { rounds, many, few }: typeof OPTIONS,
 ): Promise<BenchResult> {
   const token = await tokenOf(server);
   const crowds: Round[] = [];
   const groups: Round[] = [];
   for (let round = 0; round < rounds; round += 1) {
-    groups.push(await waitTogether(place, server, token, how, few));
-    crowds.push(await waitTogether(place, server, token, how, many));
+    groups.push(await waitTogether(place, server, token, crowd, few));
+    crowds.push(await waitTogether(place, server, token, crowd, many));
   }
   const of = (list: readonly Round[], what: keyof Round): number[] => list.map((one) => one[what]);
   const rss = Math.max(...of(crowds, "rssMib"));
   const answered = Math.max(...of(crowds, "answeredMs"));
   const result = compare({
-    name: `waiting by ${how}`,
+    name: `waiting by ${crowd.how}${crowd.forEach < many ? `, ${crowd.forEach} for each operation` : ""}`,
     unit: "statements/s",
     better: "less",
     sides: [
@@ -82,33 +94,35 @@ async function waitTogether(
   place: BenchPlace,
   server: BenchServer,
   token: string,
-  how: How,
+  { how, forEach }: Crowd,
   count: number,
 ): Promise<Round> {
-  const [id = ""] = (await server.ask("preload 1"))["ids"] as string[];
+  const ids = (await server.ask(`preload ${Math.ceil(count / forEach) || 1}`))["ids"] as string[];
   const agent = new Agent({ keepAlive: false, maxSockets: Number.POSITIVE_INFINITY });
-  const path = how === "Prefer: wait" ? `/api/v1/operations/${id}` : `/api/v1/operations/${id}/events`;
-  const url = new URL(path, String(server.ready["url"]));
+  const urls = ids.map((id) => {
+    const path = `/api/v1/operations/${id}${how === "Prefer: wait" ? "" : "/events"}`;
+    return new URL(path, String(server.ready["url"]));
+  });
   const headers = { authorization: `Bearer ${token}`, prefer: "wait=60" };
   const answers: Promise<number>[] = [];
   let asked = 0;
   while (asked < count) {
     for (let more = 0; more < AT_ONCE && asked < count; more += 1, asked += 1) {
-      answers.push(done(url, headers, agent));
+      answers.push(done(urls[asked % urls.length] as URL, headers, agent));
     }
     while (Number((await server.ask("load"))["waiting"]) < asked) await delay(5);
   }
   const before = await server.ask("load");
   await delay(QUIET_MS);
   const after = await server.ask("load");
-  // As a worker ends it, with the signal.
+  // As workers end them, with the signals.
   const endedAt = performance.now();
   await place.query(
     `WITH ended AS (
-       UPDATE operations SET status = 'succeeded', finished_at = now(), revision = revision + 1 WHERE id = $1
-       RETURNING id::text)
+       UPDATE operations SET status = 'succeeded', finished_at = now(), revision = revision + 1
+       WHERE id = ANY($1::uuid[]) RETURNING id::text)
      SELECT pg_notify('gatehouse:operation.changed', id) FROM ended`,
-    [id],
+    [ids],
   );
   const times = await Promise.all(answers);
   agent.destroy();

@@ -10,6 +10,8 @@ import { print } from "./report.js";
 import { runRound } from "./round.js";
 
 const MAX_SEED = 2 ** 32;
+/** Rounds are about hundreds of operations. */
+const FEWEST = 200;
 
 const OPTIONS = {
   rounds: { type: "string", default: "1" },
@@ -43,7 +45,8 @@ async function main(args: string[]): Promise<number> {
     const seed = (first + i) % MAX_SEED;
     for (const backend of backendsOf(values.backend)) {
       console.log(`\nround ${i + 1} of ${rounds} on ${backend}: --seed ${seed} --backend ${backend}`);
-      const report = await runRound({ seed, backend, faultMs, clients, keepLogs: values.logs ?? null });
+      const options = { seed, backend, faultMs, clients, fewest: FEWEST, keepLogs: values.logs ?? null };
+      const report = await runRound(options);
       print(report);
       if (report.findings.length > 0) failed.push(`--seed ${seed} --backend ${backend}`);
     }

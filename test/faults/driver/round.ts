@@ -16,6 +16,8 @@ export interface RoundOptions {
   readonly faultMs: number;
   /** Clients that are busy at the same time. */
   readonly clients: number;
+  /** A round of fewer operations shows nothing. */
+  readonly fewest: number;
   /** Where the logs of all processes are written after a round that has not passed; null: nowhere. */
   readonly keepLogs: string | null;
 }
@@ -40,14 +42,12 @@ export interface RoundReport {
 
 /** What was accepted has this long to end, once nothing goes wrong any more. */
 const CALM_LIMIT_MS = 60_000;
-/** A round is about hundreds of operations: one takes no longer than this, on the average. */
-const MS_PER_OPERATION = 200;
 /** Processes that were killed last have this long to be there again, before that. */
 const READY_LIMIT_MS = 180_000;
 
 /** One round: clients work while things go wrong, then there is calm, then everything is looked at. */
 export async function runRound(options: RoundOptions): Promise<RoundReport> {
-  const { seed, backend, faultMs, clients } = options;
+  const { seed, backend, faultMs, clients, fewest } = options;
   const random = new Random(seed);
   const parts = new Stopwatch();
   const site = await openSite(backend, random);
@@ -67,8 +67,7 @@ export async function runRound(options: RoundOptions): Promise<RoundReport> {
     await look(site);
     operations = await countOperations(site);
     const accepted = operations.reduce((sum, { count }) => sum + count, 0);
-    if (accepted < faultMs / MS_PER_OPERATION)
-      site.findings.add(`only ${accepted} operations: too few to show anything`);
+    if (accepted < fewest) site.findings.add(`only ${accepted} operations: too few to show anything`);
     parts.lap("checks");
     await Promise.all(site.members.map((member) => member.retire()));
     await checkDeserted(site);
