@@ -6,6 +6,9 @@ import { Together } from "./together.js";
 /** A statement for several does not wait longer for a key that somebody else holds: each goes on by itself. */
 const PATIENCE_MS = 100;
 
+/** While one statement is committed another one is written; rows are nobody's else yet, so none waits for another. */
+const AT_A_TIME = 2;
+
 /** The patience is set before anything is read, so before anything is waited for. Each operation is there with its key or not at all. */
 const ACCEPT = {
   name: "operations_accept",
@@ -24,7 +27,7 @@ export interface Acceptance {
   readonly taking: (() => Taking) | null;
 }
 
-/** Accepts operations, group committed: those that are asked for while one statement is under way go together in the next. */
+/** Accepts operations, group committed: those that are asked for while two statements are under way go together in the next. */
 export class Acceptances {
   readonly #together: Together<Acceptance, true>;
 
@@ -37,7 +40,7 @@ export class Acceptances {
       const rows = await db.rows<{ id: string }>(ACCEPT, [toJsonb(wishes), patience]);
       const accepted = new Set(rows.map(({ id }) => id));
       return acceptances.map(({ row }) => (accepted.has(row.id) ? true : undefined));
-    });
+    }, AT_A_TIME);
   }
 
   /** False where another request has the key. */

@@ -19,9 +19,10 @@ export class Together<Wish, Answer> {
   readonly #write: Write<Wish, Answer>;
   readonly #batch: Batch<Wish, Answer | undefined>;
 
-  constructor(write: Write<Wish, Answer>) {
+  /** @param atATime so many statements are under way before wishes wait */
+  constructor(write: Write<Wish, Answer>, atATime = 1) {
     this.#write = write;
-    this.#batch = new Batch((wishes) => this.#writeAll(wishes), { oneAtATime: true });
+    this.#batch = new Batch((wishes) => this.#writeAll(wishes), { atATime });
   }
 
   /** Undefined where the wish cannot be. What was answered is on disk. */

@@ -50,7 +50,7 @@ test("one query at a time: what is asked while one is under way goes together in
       if (numbers.includes(2)) throw new Error("away");
       return numbers;
     },
-    { oneAtATime: true },
+    { atATime: 1 },
   );
   const first = batch.ask(1);
   await nextTurn();
@@ -67,4 +67,30 @@ test("one query at a time: what is asked while one is under way goes together in
   open.shift()?.();
   expect(await last).toBe(4);
   expect(asked).toEqual([[1], [2, 3], [4]]);
+});
+
+test("two queries at a time: a third waits for the end of either", async () => {
+  const asked: (readonly number[])[] = [];
+  const open: (() => void)[] = [];
+  const batch = new Batch(
+    async (numbers: readonly number[]) => {
+      asked.push(numbers);
+      await new Promise<void>((resolve) => open.push(resolve));
+      return numbers;
+    },
+    { atATime: 2 },
+  );
+  const first = batch.ask(1);
+  await nextTurn();
+  const second = batch.ask(2);
+  await nextTurn();
+  const others = [batch.ask(3), batch.ask(4)];
+  await nextTurn();
+  expect(asked).toEqual([[1], [2]]);
+  open[1]?.();
+  expect(await second).toBe(2);
+  await nextTurn();
+  expect(asked).toEqual([[1], [2], [3, 4]]);
+  for (const each of open) each();
+  expect(await Promise.all([first, ...others])).toEqual([1, 3, 4]);
 });

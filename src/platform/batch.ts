@@ -8,8 +8,8 @@ interface Asked<Question, Answer> {
 }
 
 export interface BatchOptions {
-  /** One query at a time: what is asked while one is under way goes together in the next. */
-  readonly oneAtATime?: boolean;
+  /** So many queries at a time, at most: what is asked while they are under way goes together in the next. Default: any number. */
+  readonly atATime?: number;
 }
 
 /**
@@ -18,42 +18,47 @@ export interface BatchOptions {
  */
 export class Batch<Question, Answer> {
   readonly #find: (questions: readonly Question[]) => Promise<readonly Answer[]>;
-  readonly #oneAtATime: boolean;
+  readonly #atATime: number;
   #asked: Asked<Question, Answer>[] = [];
+  /** More may be asked in this turn. */
   #waiting = false;
+  #underWay = 0;
 
   /** @param find the answers, in the order of the questions; what it rejects with, all of them are rejected with */
   constructor(
     find: (questions: readonly Question[]) => Promise<readonly Answer[]>,
-    { oneAtATime = false }: BatchOptions = {},
+    { atATime = Number.POSITIVE_INFINITY }: BatchOptions = {},
   ) {
     this.#find = find;
-    this.#oneAtATime = oneAtATime;
+    this.#atATime = atATime;
   }
 
   ask(question: Question): Promise<Answer> {
     return new Promise((resolve, reject) => {
       this.#asked.push({ question, resolve, reject });
-      if (this.#waiting) return;
-      this.#waiting = true;
-      setImmediate(() => void this.#flush());
+      this.#flushSoon();
     });
   }
 
-  async #flush(): Promise<void> {
-    while (this.#asked.length > 0) {
-      const answered = this.#answer(this.#asked.splice(0, MOST));
-      if (this.#oneAtATime) await answered;
-    }
-    this.#waiting = false;
+  #flushSoon(): void {
+    if (this.#waiting || this.#asked.length === 0 || this.#underWay >= this.#atATime) return;
+    this.#waiting = true;
+    setImmediate(() => {
+      this.#waiting = false;
+      void this.#answer(this.#asked.splice(0, MOST));
+      this.#flushSoon();
+    });
   }
 
   async #answer(asked: readonly Asked<Question, Answer>[]): Promise<void> {
+    this.#underWay += 1;
     try {
       const answers = await this.#find(asked.map(({ question }) => question));
       for (const [index, { resolve }] of asked.entries()) resolve(answers[index] as Answer);
     } catch (error) {
       for (const { reject } of asked) reject(error);
     }
+    this.#underWay -= 1;
+    this.#flushSoon();
   }
 }
