@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import pg from "pg";
 import { openAccess } from "../../src/access.js";
@@ -6,9 +6,11 @@ import { buildServices, limitsOf } from "../../src/api.js";
 import { buildApp } from "../../src/app.js";
 import { bootstrap } from "../../src/auth/bootstrap.js";
 import type { Principal } from "../../src/auth/principal.js";
-import { acceptWork } from "../../src/http/accepted.js";
+import { acceptWork, pointersTo } from "../../src/http/accepted.js";
 import { acceptedAnswer } from "../../src/http/core-api/operations-commands.js";
 import { OperationWire, toOperationWire } from "../../src/http/core-api/wire.js";
+import { KeyHold } from "../../src/http/idempotency.js";
+import { IdempotencyKeys } from "../../src/operations/idempotency.js";
 import type { LocklessRequest } from "../../src/operations/new-operation.js";
 import { Waiters } from "../../src/operations/waiters.js";
 import { VERSION } from "../../src/version.js";
@@ -18,6 +20,12 @@ import { openBenchRuntime } from "./runtime.js";
 
 // The whole api as `startApi` puts it together, and two routes more: one accepts operations that do nothing, with
 // the product's parts; the product's own routes write more with theirs. One is open and answers the same operation, always.
+const CALLER = {
+  kind: "system",
+  id: "bench",
+  name: "bench",
+  origin: { address: null, requestId: null },
+} as const;
 const CLIENT = { clientId: "bench", clientSecret: "a-secret-of-forty-three-characters-in-length" };
 
 const runtime = await openBenchRuntime();
@@ -61,18 +69,39 @@ app.post(
   },
 );
 
+/**
+ * Accepts operations, each under a key of its own, with all that the route above does for it but http: so many at once.
+ * @returns seconds
+ */
+async function acceptAll(count: number, atOnce: number): Promise<number> {
+  const keys = new IdempotencyKeys(db, masterKey);
+  let left = count;
+  const acceptSome = async (): Promise<void> => {
+    while (left > 0) {
+      left -= 1;
+      const id = createHash("sha256").update(randomUUID()).digest();
+      if ((await keys.find(id)) !== null) throw new Error("a new key is known");
+      const request = { id, requestHash: id, method: "POST", path: "/noop", projects: null };
+      const hold = new KeyHold(keys, request, true, () => false);
+      await ledger.accept(noop(CALLER), async (operation) => {
+        const { status, body } = acceptedAnswer(operation);
+        const kept = { status, headers: pointersTo(operation), body: JSON.stringify(body) };
+        return () => hold.taking(kept);
+      });
+      void dispatcher.dispatch();
+    }
+  };
+  const began = performance.now();
+  await Promise.all(Array.from({ length: atOnce }, acceptSome));
+  return (performance.now() - began) / 1_000;
+}
+
 /** Accepts operations in one transaction and sends none. */
 async function preload(count: number): Promise<string[]> {
-  const actor = {
-    kind: "system",
-    id: "bench",
-    name: "bench",
-    origin: { address: null, requestId: null },
-  } as const;
   return db.transaction(async (tx) => {
     const ids: string[] = [];
     for (let made = 0; made < count; made += 1)
-      ids.push((await ledger.request(tx, { ...noop(actor), locks: [] })).id);
+      ids.push((await ledger.request(tx, { ...noop(CALLER), locks: [] })).id);
     return ids;
   });
 }
@@ -106,6 +135,7 @@ serve(
     projectId: project.id,
   },
   {
+    accept: async (count, atOnce) => ({ seconds: await acceptAll(Number(count), Number(atOnce)) }),
     preload: async (count) => ({ ids: await preload(Number(count)) }),
     load: () => ({ statements, waiting: waiters.count, rss: process.resourceUsage().maxRSS * 1_024 }),
   },

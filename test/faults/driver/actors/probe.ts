@@ -52,7 +52,7 @@ export const checkLater: Actor = {
       ...{ name: "check later", method: "POST", path: "/api/v1/project/1/destinations/test", body: FOLDER },
       headers: { prefer: "respond-async" },
     };
-    const each = Array.from({ length: random.int(1, 16) }, () => random.fork());
+    const each = Array.from({ length: random.int(2, 24) }, () => random.fork());
     await Promise.all(each.map((own) => startOnce(site, own, { ...wish, key: own.uuid() }, () => null)));
   },
 };
