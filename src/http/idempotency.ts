@@ -102,7 +102,7 @@ export class KeyHold {
  * and whatever is sent under their key next, the same or another body, is a new request.
  *
  * What is guaranteed:
- * - Routes that accept operations (sync, cancel, retry) keep the answer in the transaction that accepts: exactly
+ * - Routes that accept operations (sync, cancel, retry, a test with `respond-async`) keep the answer in the transaction that accepts: exactly
  *   once, whatever dies when. Once they have refused a request, a copy of it that came before is not accepted later.
  * - All others take the key before, and keep the answer after their own transaction: once at most at a time, and
  *   once altogether unless the process (or its database) dies between the two. Then the key is free again after 15

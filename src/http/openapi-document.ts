@@ -52,6 +52,29 @@ const IDEMPOTENCY_KEY = {
   example: "8e03978e-40d5-43dd-bc93-6894a57f9324",
 };
 
+/** What a route may answer because of the header, where it does not answer so anyway. */
+const OF_KEYS: readonly (readonly [status: string, name: string, description: string])[] = [
+  [
+    "409",
+    "KeyInFlight",
+    "A request with this `Idempotency-Key` is in flight, or was just answered: send it again.",
+  ],
+  ["422", "KeyOfAnother", "This `Idempotency-Key` was used for another request: take a new one."],
+];
+
+/** Lists the header, and its failures in the form of the route's others. */
+function heedKeys(route: Route, shared: Responses): void {
+  const { parameters = [], responses = {} } = route;
+  route.parameters = [...parameters, { $ref: "#/components/parameters/IdempotencyKey" }];
+  const [[media, { schema = {} }] = ["", {}]] = Object.entries(responses["400"]?.content ?? {});
+  for (const [status, name, description] of OF_KEYS) {
+    if (responses[status] !== undefined) continue;
+    const component = `${schema.$ref?.split("/").at(-1)}${name}`;
+    shared[component] = { description, content: { [media]: { schema } } };
+    responses[status] = { $ref: `#/components/responses/${component}` } as Response;
+  }
+}
+
 /**
  * Says what is the same for all routes once: the header that all heed that change something for a caller, meanings and
  * headers by status, and failures as components.
@@ -59,14 +82,13 @@ const IDEMPOTENCY_KEY = {
 export function finishDocument<T extends object>(document: T): T {
   const { paths = {}, components = {} } = document as Document;
   const shared: Responses = {};
-  components.parameters = { IdempotencyKey: IDEMPOTENCY_KEY };
+  components.parameters = { ...components.parameters, IdempotencyKey: IDEMPOTENCY_KEY };
   for (const item of Object.values(paths)) {
     for (const [method, route] of Object.entries(item)) {
-      const { security = [], parameters = [], responses = {} } = route;
-      if (security.length > 0 && !SAFE_METHODS.has(method)) {
-        route.parameters = [...parameters, { $ref: "#/components/parameters/IdempotencyKey" }];
-      }
+      const { security = [], responses = {} } = route;
+      if (security.length > 0 && !SAFE_METHODS.has(method)) heedKeys(route, shared);
       for (const [status, response] of Object.entries(responses)) {
+        if ("$ref" in response) continue;
         finish(status, response);
         const name = nameOf(status, response);
         if (name === null) continue;

@@ -17,6 +17,8 @@ export interface OperationKind {
 
 /** Below this priority somebody waits in a request: it takes none of its organization's slots. */
 export const URGENT = 50;
+/** Of what is urgent by its type, where nobody waits in a request: it comes with the short commands. */
+export const UNHURRIED = 50;
 /** What schedules start comes behind what clients ask for. */
 export const SCHEDULED_HANDICAP = 10;
 
@@ -30,9 +32,9 @@ const short = { timeoutSeconds: HOUR, maxAttempts: 20, priority: 50 } as const;
 export const CATALOG = {
   /** Executes a run of a BATCH job. */
   sync: { timeoutSeconds: DAY, maxAttempts: 20, cancellable: true, priority: 100 },
-  /** Tests a connection for a request that waits. */
+  /** Tests a connection, mostly for a request that waits. */
   check: { timeoutSeconds: 10, maxAttempts: 5, cancellable: true, priority: 10 },
-  /** Lists the streams of a source for a request that waits. */
+  /** Lists the streams of a source, mostly for a request that waits. */
   discover: { timeoutSeconds: 10, maxAttempts: 5, cancellable: true, priority: 10 },
   /** Starts a database server of its own, the first time. */
   "deployment.create": { ...short, cancellable: true },

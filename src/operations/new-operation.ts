@@ -1,5 +1,5 @@
 import { newId } from "../platform/ids.js";
-import { type OperationKind, type OperationType, SCHEDULED_HANDICAP } from "./catalog.js";
+import { type OperationKind, type OperationType, SCHEDULED_HANDICAP, UNHURRIED } from "./catalog.js";
 import type { Operation, OperationActor, OperationOrigin } from "./operation.js";
 
 /** What is locked while an operation is active: `job:run` and the job's id, for instance. */
@@ -33,6 +33,8 @@ interface Wish {
   readonly origin: OperationOrigin;
   /** A schedule asks, not somebody who waits: what clients ask for comes first. */
   readonly scheduled?: boolean;
+  /** Of what is urgent by its type: no request waits for it, so it takes a slot and its turn like any other work. */
+  readonly unhurried?: boolean;
 }
 
 /** A row of `operations` that is about to be written, as statements read it. */
@@ -69,7 +71,7 @@ export const INSERT_FROM = `INSERT INTO operations (id, organization_id, project
     created_at`;
 
 export function rowOf(request: Wish, kind: OperationKind): NewRow {
-  const { payloadSecrets, scheduled = false } = request;
+  const { payloadSecrets, scheduled = false, unhurried = false } = request;
   return {
     id: request.id ?? newId(),
     organization_id: request.organizationId,
@@ -79,7 +81,7 @@ export function rowOf(request: Wish, kind: OperationKind): NewRow {
     resource_id: request.resource.id,
     payload: request.payload,
     payload_secrets: payloadSecrets === undefined ? null : Buffer.from(payloadSecrets).toString("hex"),
-    priority: kind.priority + (scheduled ? SCHEDULED_HANDICAP : 0),
+    priority: (unhurried ? UNHURRIED : kind.priority) + (scheduled ? SCHEDULED_HANDICAP : 0),
     max_attempts: kind.maxAttempts,
     timeout_seconds: kind.timeoutSeconds,
     created_by: request.createdBy,

@@ -57,7 +57,16 @@ export interface ProbeDeps {
   readonly masterKey: MasterKey;
 }
 
-/** Short questions to a store, answered by a worker while the request waits: only workers reach stores. */
+/** Who asks what of which store. */
+export interface Question {
+  readonly type: "check" | "discover";
+  readonly principal: Principal;
+  readonly project: Project;
+  readonly role: Role;
+  readonly target: ProbeTarget;
+}
+
+/** Short questions to a store, which a worker asks: only workers reach stores. */
 export class Probes {
   readonly #deps: ProbeDeps;
 
@@ -65,46 +74,26 @@ export class Probes {
     this.#deps = deps;
   }
 
-  /**
-   * Really connects. A store that cannot be reached is a FAILED result, not an error; that no worker was there to try
-   * says nothing of the store.
-   */
-  async check(principal: Principal, project: Project, role: Role, target: ProbeTarget): Promise<CheckResult> {
-    const operation = await this.#ask(principal, project, "check", role, target);
-    if (operation.status === "succeeded") return operation.result as CheckResult;
-    return { status: "FAILED", message: reasonOf(operation), logs: [] };
-  }
-
-  /** Lists what a source offers. Throws an invalid request that says why where it cannot be read. */
-  async discover(
-    principal: Principal,
-    project: Project,
-    target: ProbeTarget,
-  ): Promise<readonly DiscoveredStream[]> {
-    const operation = await this.#ask(principal, project, "discover", "source", target);
-    if (operation.status === "succeeded")
-      return (operation.result as { streams: DiscoveredStream[] }).streams;
-    throw invalid(reasonOf(operation));
-  }
-
-  async #ask(...asked: Parameters<Probes["begin"]>): Promise<Operation> {
+  /** The operation when it has ended, or after 10 s: a request waits for it. */
+  async ask(question: Question): Promise<Operation> {
     const { ledger, waiters } = this.#deps;
-    const operation = await this.begin(...asked);
+    const operation = await this.#accept(question);
     await waiters.wait(operation.id, LIMIT_MS + MARGIN_MS);
     const seenBy = { organizationId: operation.organizationId, projects: null };
     return (await ledger.read(operation.id, seenBy)) ?? operation;
   }
 
   /**
-   * Lets a worker ask, and does not wait for what it hears: the operation's result is a `CheckResult`, or `{ streams }`.
-   * @param keeping keeps what is answered with the operation
+   * The operation as it was accepted; nobody waits for it, and it takes its turn.
+   * @param keeping keeps what is answered with it
    */
-  async begin(
-    principal: Principal,
-    project: Project,
-    operationType: "check" | "discover",
-    role: Role,
-    target: ProbeTarget,
+  begin(question: Question, keeping?: Keeping): Promise<Operation> {
+    return this.#accept(question, { unhurried: true }, keeping);
+  }
+
+  async #accept(
+    { type, principal, project, role, target }: Question,
+    more: Pick<LocklessRequest, "unhurried"> = {},
     keeping?: Keeping,
   ): Promise<Operation> {
     const { ledger, dispatcher, connections, masterKey } = this.#deps;
@@ -114,10 +103,11 @@ export class Probes {
     const config = withDefaults(spec, sent);
     const id = newId();
     const request: LocklessRequest = {
+      ...more,
       id,
       organizationId: project.organizationId,
       projectId: project.id,
-      operationType,
+      operationType: type,
       resource: { type: "project", id: project.id },
       payload: { role, type: target.type, version: target.version },
       payloadSecrets: masterKey.encrypt("operation-payloads", id, JSON.stringify(config)),
@@ -128,6 +118,21 @@ export class Probes {
     void dispatcher.dispatch();
     return operation;
   }
+}
+
+/**
+ * What a check found. A store that cannot be reached is a FAILED result, not an error; that no worker was there to try
+ * says nothing of the store. Throws "unavailable" then.
+ */
+export function checkResultOf(operation: Operation): CheckResult {
+  if (operation.status === "succeeded") return operation.result as CheckResult;
+  return { status: "FAILED", message: reasonOf(operation), logs: [] };
+}
+
+/** What a source offers. Throws an invalid request that says why where it cannot be read; "unavailable" as above. */
+export function streamsOf(operation: Operation): readonly DiscoveredStream[] {
+  if (operation.status === "succeeded") return (operation.result as { streams: DiscoveredStream[] }).streams;
+  throw invalid(reasonOf(operation));
 }
 
 /** What a store had against it. Throws "unavailable" where no store was asked, or not to the end. */

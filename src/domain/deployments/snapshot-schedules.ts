@@ -1,4 +1,5 @@
 import type { Principal } from "../../auth/principal.js";
+import { holderOf } from "../../operations/holder.js";
 import { conflict, invalid, notFound } from "../../platform/errors.js";
 import type { Sql } from "../../platform/sql.js";
 import { auditSql } from "../audit/audit.js";
@@ -56,12 +57,11 @@ const PUT = {
          RETURNING ${COLUMNS}`,
 };
 
-/** A schedule and its deployment, held. `$1` is the kind of the deployment's lock. */
+/** A schedule and its deployment, held. */
 const HELD = `SELECT s.deployment_id AS id, s.cron, s.time_zone AS "timeZone", s.overlap, s.next_run_at AS "nextAt",
     s.queued_at AS "queuedAt", d.organization_id AS "organizationId", d.project_id AS "projectId",
-    clock_timestamp() AS now, l.operation_id AS "activeOperationId"
+    clock_timestamp() AS now
   FROM snapshot_schedules s JOIN deployments d ON d.id = s.deployment_id
-    LEFT JOIN operation_locks l ON l.resource_type = $1 AND l.resource_id = s.deployment_id
   WHERE d.terminated_at IS NULL`;
 
 const DUE = {
@@ -71,7 +71,8 @@ const DUE = {
 
 const UNBLOCKED = {
   name: "snapshot_schedules_queued",
-  text: `${HELD} AND s.queued_at IS NOT NULL AND l.operation_id IS NULL
+  text: `${HELD} AND s.queued_at IS NOT NULL AND NOT EXISTS (
+           SELECT FROM operation_locks l WHERE l.resource_type = $1 AND l.resource_id = s.deployment_id)
          ORDER BY s.queued_at LIMIT 1 FOR UPDATE OF s, d SKIP LOCKED`,
 };
 
@@ -81,10 +82,7 @@ const WRITE = {
            last_skipped_at = CASE WHEN $4 THEN clock_timestamp() ELSE last_skipped_at END WHERE deployment_id = $1`,
 };
 
-interface Due extends Omit<DueSchedule, "obstacle"> {
-  /** The operation that holds the deployment. */
-  readonly activeOperationId: string | null;
-}
+type Due = Omit<DueSchedule, "obstacle">;
 
 interface DueSnapshot extends DueSchedule {
   readonly on: HeldDeployment;
@@ -144,12 +142,12 @@ export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
   }
 
   async take(tx: Sql): Promise<DueSnapshot | null> {
-    const [ticked] = await tx.rows<Due>(DUE, [DEPLOYMENT]);
+    const [ticked] = await tx.rows<Due>(DUE);
     const [due] = ticked === undefined ? await tx.rows<Due>(UNBLOCKED, [DEPLOYMENT]) : [ticked];
     if (due === undefined) return null;
     const on = await holdOne(tx, system("scheduler", due.organizationId), { id: due.id, engine: null });
-    const { activeOperationId } = due;
-    const reason = this.#reasonAgainst(due, on);
+    const activeOperationId = await holderOf(tx, { type: DEPLOYMENT, id: on.id });
+    const reason = this.#reasonAgainst(activeOperationId, on);
     const obstacle = reason === null ? null : { name: on.name, reason, activeOperationId };
     // An operation ends by itself; a database that rests, or of which no snapshot can be made, may stay that for years.
     const overlap = activeOperationId === null ? "skip" : due.overlap;
@@ -166,9 +164,9 @@ export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
     await tx.run(WRITE, [id, nextAt, queuedAt, skipped]);
   }
 
-  /** Never beside another operation; what rests does not change, so nothing is missed by leaving it out. */
-  #reasonAgainst({ activeOperationId }: Due, { state, plan }: HeldDeployment): string | null {
-    if (activeOperationId !== null) return `operation ${activeOperationId} is at work`;
+  /** Never beside another operation, and not again and again of what rests. */
+  #reasonAgainst(activeId: string | null, { state, plan }: HeldDeployment): string | null {
+    if (activeId !== null) return `operation ${activeId} is at work`;
     if (state === "paused") return "the database is paused";
     if (this.#deps.catalog.planOf(plan)?.snapshots === 0) return `the plan ${plan} keeps no snapshots`;
     return refusal("snapshot", state);

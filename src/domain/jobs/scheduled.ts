@@ -1,20 +1,19 @@
+import { holderOf } from "../../operations/holder.js";
 import type { Ledger } from "../../operations/ledger.js";
 import type { Sql } from "../../platform/sql.js";
 import type { DueSchedule, ScheduleBook } from "../schedules/engine.js";
 import { next, STARTABLE } from "./state.js";
 import { acceptRun, type JobToRun, RUN_LOCK } from "./sync.js";
 
-type DueJob = JobToRun & Omit<DueSchedule, "obstacle"> & { readonly activeOperationId: string | null };
+type DueJob = JobToRun & Omit<DueSchedule, "obstacle">;
 type ScheduledJob = JobToRun & DueSchedule;
 
 const ON = "j.active AND j.schedule IS NOT NULL AND j.next_run_at IS NOT NULL AND j.deleted_at IS NULL";
 
-/** A job, as far as its schedule needs it; held. `$1` is the lock of its run. */
+/** A job, as far as its schedule needs it; held. */
 const HELD = `SELECT j.id, j.organization_id AS "organizationId", j.project_id AS "projectId", j.state, j.version, v.graph,
     j.schedule AS cron, j.time_zone AS "timeZone", j.overlap, j.next_run_at AS "nextAt", j.queued_at AS "queuedAt",
-    clock_timestamp() AS now,
-    (SELECT l.operation_id FROM operation_locks l
-      WHERE l.resource_type = $1 AND l.resource_id = j.id) AS "activeOperationId"
+    clock_timestamp() AS now
   FROM jobs j JOIN job_versions v ON v.job_id = j.id AND v.version = j.version
   WHERE ${ON}`;
 
@@ -45,9 +44,11 @@ export function scheduledJobs(ledger: Ledger): ScheduleBook<ScheduledJob> {
     kind: "job",
     due: `EXISTS (SELECT FROM jobs j WHERE ${ON} AND ${TICKS}) OR EXISTS (SELECT FROM jobs j WHERE ${ON} AND j.queued_at IS NOT NULL)`,
     async take(tx: Sql) {
-      const [due] = await tx.rows<DueJob>(DUE, [RUN_LOCK]);
+      const [due] = await tx.rows<DueJob>(DUE);
       const [job] = due === undefined ? await tx.rows<DueJob>(UNBLOCKED, [RUN_LOCK, STARTABLE]) : [due];
-      return job === undefined ? null : { ...job, obstacle: obstacleOf(job) };
+      if (job === undefined) return null;
+      const activeOperationId = await holderOf(tx, { type: RUN_LOCK, id: job.id });
+      return { ...job, obstacle: obstacleOf(job, activeOperationId) };
     },
     start: async (tx, principal, job) => {
       await acceptRun(tx, ledger, principal, job, "schedule");
@@ -58,7 +59,7 @@ export function scheduledJobs(ledger: Ledger): ScheduleBook<ScheduledJob> {
   };
 }
 
-function obstacleOf({ state, activeOperationId }: DueJob): DueSchedule["obstacle"] {
+function obstacleOf({ state }: DueJob, activeOperationId: string | null): DueSchedule["obstacle"] {
   const free = activeOperationId === null && next(state, "run-accepted") !== null;
   return free ? null : { state, activeOperationId };
 }

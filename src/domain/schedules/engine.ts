@@ -22,7 +22,7 @@ export interface DueSchedule {
   readonly projectId: string | null;
   readonly cron: string;
   readonly timeZone: string;
-  /** Where something is in the way; `skip` also where that does not end by itself: then what waited passes too. */
+  /** What becomes of a tick that finds something in its way. A book says `skip`, whatever is set, of what does not end by itself: what waited passes then too. */
   readonly overlap: Overlap;
   /** PostgreSQL's: the processes' clocks may differ. */
   readonly now: Date;

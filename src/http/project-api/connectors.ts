@@ -1,13 +1,13 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
 import type { Role } from "../../domain/connections/config.js";
+import { checkResultOf } from "../../domain/connections/probe.js";
 import { notFound } from "../../platform/errors.js";
 import { bodyAsQuery } from "../bodies.js";
-import { prefersAsync } from "../prefer.js";
 import type { Services } from "../services.js";
 import type { ConnectionRoutesOptions } from "./connections.js";
 import { ProjectParams } from "./params.js";
-import { beginProbe, PROBE_ACCEPTED, ProbeHeaders } from "./probes.js";
+import { isPending, PROBE_ACCEPTED, ProbeHeaders, probe } from "./probes.js";
 import {
   ConfigWire,
   envelope,
@@ -158,20 +158,14 @@ export const connectorRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions>
       },
     },
     async (request, reply) => {
-      const { principal, params, body } = request;
-      const { value, form } = parseJsonField(body.config, "/config");
-      const target = { type: body.type, version: body.version, config: value };
-      if (prefersAsync(request)) return beginProbe(services, request, reply, { type: "check", role, target });
-      const project = await services.projects.find(principal, params.projectid);
-      const result = await services.probes.check(principal, project, role, target);
-      const masked = services.connections.mask(role, target);
-      return {
-        type: body.type,
-        version: body.version,
-        config: inForm(masked, form) as typeof body.config,
-        connection_result: { status: result.status, message: result.message },
-        logs: [...result.logs],
-      };
+      const { type, version, config } = request.body;
+      const { value, form } = parseJsonField(config, "/config");
+      const target = { type, version, config: value };
+      const operation = await probe(services, request, reply, { type: "check", role, target });
+      if (isPending(reply)) return null;
+      const { status, message, logs } = checkResultOf(operation);
+      const masked = inForm(services.connections.mask(role, target), form) as typeof config;
+      return { type, version, config: masked, connection_result: { status, message }, logs: [...logs] };
     },
   );
 };

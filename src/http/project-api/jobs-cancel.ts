@@ -4,9 +4,8 @@ import { AppError } from "../../platform/errors.js";
 import { acceptWork } from "../accepted.js";
 import { PreferHeader } from "../prefer.js";
 import type { Services } from "../services.js";
-import { STARTED, startedAnswer } from "./jobs.js";
 import { ItemParams, numberOf } from "./params.js";
-import { envelope, projectFailures } from "./wire.js";
+import { envelope, projectFailures, STARTED, startedAnswer } from "./wire.js";
 
 /** Ends the run of a job, with either method: browsers of the text's own UI send GET. */
 export const jobCancelRoutes: FastifyPluginAsyncTypebox<{ services: Services }> = async (

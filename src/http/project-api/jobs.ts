@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { type Static, Type } from "typebox";
 import type { PipelineInput } from "../../domain/jobs/jobs.js";
 import { OVERLAPS } from "../../domain/schedules/engine.js";
-import { type AcceptedAnswer, acceptWork } from "../accepted.js";
+import { acceptWork } from "../accepted.js";
 import { PageQuery } from "../pagination.js";
 import { PreferHeader } from "../prefer.js";
 import { ref } from "../schemas/common.js";
@@ -21,6 +21,8 @@ import {
   Name,
   parseJsonField,
   projectFailures,
+  STARTED,
+  startedAnswer,
   toConnectionInput,
   toJobWire,
   withExample,
@@ -58,22 +60,6 @@ const JOB_EXAMPLE = {
   streams_config: { streams: [{ name: "customers", sync_mode: "full_refresh" }] },
   activate: true,
 };
-
-export const STARTED = {
-  description:
-    "Accepted: poll the operation that `Operation-Location` names. `data` is null, as in the text.",
-  headers: {
-    Location: { type: "string", description: "The operation: `/api/v1/operations/{id}`." },
-    "Operation-Location": { type: "string", description: "The same." },
-    "Retry-After": { type: "string", description: "Seconds until a look at it is worth while." },
-  },
-};
-
-/** What is answered where work was accepted: nothing but the envelope, as in the text. */
-export const startedAnswer = (): AcceptedAnswer => ({
-  status: 200,
-  body: { success: true, message: "success", data: null },
-});
 
 function toPipeline(body: Static<typeof JobBody>, activeBefore: boolean): PipelineInput {
   const { value } = parseJsonField(body.streams_config, "/streams_config");

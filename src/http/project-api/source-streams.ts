@@ -1,10 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
-import { Type } from "typebox";
+import { type Static, Type } from "typebox";
+import { streamsOf } from "../../domain/connections/probe.js";
 import { bodyAsQuery } from "../bodies.js";
-import { prefersAsync } from "../prefer.js";
 import type { Services } from "../services.js";
 import { ProjectParams } from "./params.js";
-import { beginProbe, PROBE_ACCEPTED, ProbeHeaders } from "./probes.js";
+import { isPending, PROBE_ACCEPTED, ProbeHeaders, probe } from "./probes.js";
 import { toStreamsConfig } from "./streams.js";
 import {
   envelope,
@@ -46,31 +46,20 @@ export const sourceStreamRoutes: FastifyPluginAsyncTypebox<{ services: Services 
             "Really reads the source, within 10 s. GET takes the same in a JSON body or in the query.",
           tags: ["sources"],
           params: ProjectParams,
-          ...(method === "POST" ? { headers: ProbeHeaders } : {}),
+          headers: ProbeHeaders,
           ...(method === "GET"
             ? { querystring: TargetBody }
             : { body: withExample(TargetBody, TARGET_EXAMPLES.source) }),
-          response: {
-            200: Answer,
-            ...(method === "POST" ? { 202: PROBE_ACCEPTED } : {}),
-            ...projectFailures(),
-          },
+          response: { 200: Answer, 202: PROBE_ACCEPTED, ...projectFailures() },
         },
         handler: async (request, reply) => {
-          const { principal, params, query, body } = request;
-          const { type, version, config } = (method === "GET" ? query : body) as {
-            type: string;
-            version: string;
-            config: unknown;
-          };
+          const { type, version, config } = (method === "GET" ? request.query : request.body) as Static<
+            typeof TargetBody
+          >;
           const target = { type, version, config: parseJsonField(config, "/config").value };
-          if (method === "POST" && prefersAsync(request))
-            return beginProbe(services, request, reply, { type: "discover", role: "source", target });
-          const { projectid } = params as { projectid: string };
-          const project = await services.projects.find(principal, projectid);
-          return {
-            streams_config: toStreamsConfig(await services.probes.discover(principal, project, target)),
-          };
+          const asked = { type: "discover", role: "source", target } as const;
+          const operation = await probe(services, request, reply, asked);
+          return isPending(reply) ? null : { streams_config: toStreamsConfig(streamsOf(operation)) };
         },
       });
     }

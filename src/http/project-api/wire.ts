@@ -5,6 +5,7 @@ import type { RunState } from "../../domain/jobs/state.js";
 import type { JobView } from "../../domain/jobs/view.js";
 import type { RunView } from "../../domain/runs/runs.js";
 import { invalid } from "../../platform/errors.js";
+import type { AcceptedAnswer } from "../accepted.js";
 import { faultOfValue } from "../json.js";
 import { failures, GUARDED } from "../schemas/common.js";
 import { projectDialect } from "./dialect.js";
@@ -37,6 +38,23 @@ export function envelope<T extends Parameters<typeof Type.Union>[0][number]>(
 ): T {
   return Type.Object({ success: Type.Boolean(), message: Type.String(), data }, details) as unknown as T;
 }
+
+/** An answer that only points to what was accepted, for the document. */
+export const STARTED = {
+  description:
+    "Accepted: poll the operation that `Operation-Location` names. `data` is null, as in the text.",
+  headers: {
+    Location: { type: "string", description: "The operation: `/api/v1/operations/{id}`." },
+    "Operation-Location": { type: "string", description: "The same." },
+    "Retry-After": { type: "string", description: "Seconds until a look at it is worth while." },
+  },
+};
+
+/** What is answered where work was accepted: nothing but the envelope, as in the text. */
+export const startedAnswer = (): AcceptedAnswer => ({
+  status: 200,
+  body: { success: true, message: "success", data: null },
+});
 
 /** A list that is paged where the client asks for it. */
 export function listEnvelope<T extends Parameters<typeof Type.Union>[0][number]>(data: T): T {

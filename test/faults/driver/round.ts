@@ -40,6 +40,8 @@ export interface RoundReport {
   readonly parts: readonly (readonly [name: string, ms: number])[];
 }
 
+/** One operation of so many is a run at least. */
+const RUNS_OF = 20;
 /** What was accepted has this long to end, once nothing goes wrong any more. */
 const CALM_LIMIT_MS = 60_000;
 /** Processes that were killed last have this long to be there again, before that. */
@@ -66,8 +68,7 @@ export async function runRound(options: RoundOptions): Promise<RoundReport> {
     parts.lap("calm");
     await look(site);
     operations = await countOperations(site);
-    const accepted = operations.reduce((sum, { count }) => sum + count, 0);
-    if (accepted < fewest) site.findings.add(`only ${accepted} operations: too few to show anything`);
+    checkCounts(site, operations, fewest);
     parts.lap("checks");
     await Promise.all(site.members.map((member) => member.retire()));
     await checkDeserted(site);
@@ -127,6 +128,13 @@ async function look(site: Site): Promise<void> {
   await checkTicks(site);
   await site.witness.check(site);
   for (const job of site.jobs) await checkJob(site, job);
+}
+
+function checkCounts({ findings }: Site, operations: RoundReport["operations"], fewest: number): void {
+  const count = (type: string): number =>
+    operations.reduce((sum, one) => sum + (one.name.startsWith(type) ? one.count : 0), 0);
+  if (count("") < fewest || count("sync") < fewest / RUNS_OF)
+    findings.add(`${count("")} operations, ${count("sync")} of them runs: too few to show anything`);
 }
 
 function checkLogs({ members, findings }: Site): void {

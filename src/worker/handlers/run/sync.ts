@@ -38,9 +38,8 @@ export function syncHandler(deps: SyncDeps): OperationHandler {
       const payload = context.operation.payload as RunPayload;
       const plan = await planRun(deps.prisma, deps.connections, payload);
       const log = new StepLog(plan.runId, (work) => context.write(work), context.logger);
-      const { attempt, steps } = context.operation;
       // What an earlier attempt found there may be away for a moment now.
-      const met = { stores: attempt > 1, doubt: steps.some(({ name }) => name === COMMIT) };
+      const met = { stores: context.operation.attempt > 1, doubt: mayBeCommitted(context.operation) };
       try {
         await context.write((tx) => recordStart(tx, plan.runId));
         const result = await sync(deps, context, plan, log, met);
@@ -48,8 +47,9 @@ export function syncHandler(deps: SyncDeps): OperationHandler {
         return result;
       } catch (error) {
         if (error instanceof FencedError) throw new LeaseLostError();
-        if (!context.signal.aborted) log.line(culprit(error, plan), "error", messageFor(error));
-        throw mayPass(error, context.operation, plan, met);
+        const failure = mayPass(error, context.operation, plan, met);
+        if (!context.signal.aborted) log.line(culprit(failure, plan), "error", messageFor(failure));
+        throw failure;
       } finally {
         await log.close();
       }
@@ -57,6 +57,11 @@ export function syncHandler(deps: SyncDeps): OperationHandler {
     conclude: (context) => conclude(deps, context),
     settle: recordEnd,
   };
+}
+
+/** An attempt has begun to commit: whether it came to that is known to the destination alone. */
+function mayBeCommitted({ steps }: ClaimedOperation): boolean {
+  return steps.some(({ name }) => name === COMMIT);
 }
 
 /** What an attempt knows when it fails. */
@@ -71,12 +76,10 @@ interface Met {
 function mayPass(error: unknown, { maxAttempts }: ClaimedOperation, plan: RunPlan, met: Met): unknown {
   if (!met.stores) return error;
   if (error instanceof InDoubtError || (met.doubt && error instanceof OperationFailure)) {
+    const why = met.doubt ? `an earlier attempt may have committed: ${error.message}` : error.message;
     const at = { vertex: plan.destination.vertex.name };
-    return new Interruption(
-      problem("in-doubt", "Outcome unknown", 502, error.message, at),
-      maxAttempts,
-      error,
-    );
+    // Past the last attempt it is concluded: asked on, and not copied again.
+    return new Interruption(problem("in-doubt", "Outcome unknown", 502, why, at), maxAttempts + 1, error);
   }
   const isAway = error instanceof OperationFailure && error.problem.type === UNREACHABLE;
   return isAway ? new Interruption(error.problem, ATTEMPTS_AT_STORES, error) : error;
@@ -106,7 +109,7 @@ async function conclude(
     return { result };
   } catch (error) {
     if (error instanceof FencedError) throw new LeaseLostError();
-    if (operation.steps.some(({ name }) => name === COMMIT)) throw error;
+    if (mayBeCommitted(operation)) throw error;
     logger.warn({ err: error }, "what earlier attempts wrote aside could not be removed; the next run will");
     return null;
   } finally {

@@ -17,7 +17,7 @@ export const retry: Actor = {
     const answer = await site.api.send({ name: "retry", method: "POST", path, key }, random, 0.1);
     const next = answer === null ? null : operationOf(answer);
     if (answer?.status === 202 && next !== null) {
-      site.journal.accepted(key, next);
+      site.journal.accepted("retry", key, next);
       site.outcomes.add("retry accepted");
     } else if (answer?.status === 409) site.outcomes.add("retry refused");
     else site.findings.add(`retry of operation ${id}: ${answer?.status} ${JSON.stringify(answer?.body)}`);

@@ -21,7 +21,7 @@ export async function startOnce(
     const id = answer === null ? null : operationOf(answer);
     if (answer !== null && answer.status < 300 && id !== null) {
       site.outcomes.add(`${wish.name} accepted`);
-      site.journal.accepted(wish.key, id);
+      site.journal.accepted(wish.name, wish.key, id);
       return true;
     }
     if (why !== null) site.outcomes.add(`${wish.name} refused: ${why}`);
