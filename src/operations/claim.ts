@@ -16,18 +16,19 @@ const WITHOUT_SLOT = `(priority < ${URGENT} OR status = 'cancelling')`;
 
 /**
  * Compare-and-sets, in the order of the operations' ids. Each operation's row is locked first, so of two claims one
- * waits, or leaves it out, and finds it taken. One that was claimed before keeps its slot. Of several free slots each
- * claim takes another, those that are being taken left out: none waits, and there are never more at work than slots.
+ * waits, or leaves it out, and finds it taken: whatever became of that claim, as this statement sees the slots as they
+ * were before the wait, and would take a second one. One that was claimed before keeps its slot. Of several free slots
+ * each claim takes another, those that are being taken left out: none waits, and there are never more at work than slots.
  * Without a slot only the mark that it was sent is taken away.
  */
 const CLAIM = (locking: Locking): string => `WITH asked AS (
            SELECT DISTINCT ON (asked_id) * FROM jsonb_to_recordset($1::jsonb)
              AS wish (nr int, asked_id uuid, worker text, lease_ms int, regions jsonb) ORDER BY asked_id, nr),
          wanted AS (
-           SELECT asked.*, found.* FROM asked, LATERAL (
+           SELECT asked.*, found.* FROM asked JOIN operations AS seen ON seen.id = asked_id, LATERAL (
              SELECT organization_id AS wanted_organization, attempt > 0 AS was_claimed, ${WITHOUT_SLOT} AS needs_none
              FROM operations
-             WHERE id = asked_id AND status IN ('pending', 'running', 'cancelling')
+             WHERE id = asked_id AND attempt = seen.attempt AND status IN ('pending', 'running', 'cancelling')
                AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
                AND (${WHERE_TO} IS NULL OR regions ? region)
              ${locking}) AS found),
@@ -62,14 +63,22 @@ const CLAIM = (locking: Locking): string => `WITH asked AS (
            lease_expires_at = CASE WHEN admitted THEN clock_timestamp() + lease_ms * interval '1 millisecond' END,
            dispatched_at = CASE WHEN admitted THEN dispatched_at END
          FROM judged WHERE id = asked_id
-         RETURNING nr, admitted, ${CLAIMED_COLUMNS}`;
+         RETURNING nr, admitted, NOT admitted AND NOT EXISTS (
+             SELECT FROM operation_slots
+             WHERE organization_id = wanted_organization AND slot = ${limitOf("wanted_organization", "$2")}) AS lacking,
+           ${CLAIMED_COLUMNS}`;
 
 const CLAIMS: Readonly<Record<Locking, Statement>> = {
   "FOR UPDATE": { name: "operation_claim", text: CLAIM("FOR UPDATE") },
   "FOR UPDATE SKIP LOCKED": { name: "operation_claim_all", text: CLAIM("FOR UPDATE SKIP LOCKED") },
 };
 
-type Judged = ClaimedOperation & { readonly nr: number; readonly admitted: boolean };
+type Judged = ClaimedOperation & {
+  readonly nr: number;
+  readonly admitted: boolean;
+  /** It was not admitted, and not all slots of its organization were there. */
+  readonly lacking: boolean;
+};
 
 /** A worker's wish to work at an operation. */
 export interface Claim {
@@ -95,7 +104,7 @@ export class Claims {
   async claim(wish: Claim): Promise<ClaimedOperation | null> {
     const judged = await this.#together.write(wish);
     if (judged === undefined || !judged.admitted) return null;
-    const { nr: _nr, admitted: _admitted, ...operation } = judged;
+    const { nr: _nr, admitted: _admitted, lacking: _lacking, ...operation } = judged;
     return operation;
   }
 
@@ -106,12 +115,13 @@ export class Claims {
     const judge = (some: readonly object[]): Promise<Judged[]> =>
       this.#db.rows<Judged>(CLAIMS[locking], [toJsonb(some), this.#defaultLimit]);
     const judged = await judge(wishes);
-    const refused = judged.filter(({ admitted }) => !admitted);
     // The first of its organization, or the first since that was given more slots.
-    let added = 0;
-    for (const organizationId of new Set(refused.map((each) => each.organizationId)))
-      added += await addSlots(this.#db, organizationId, this.#defaultLimit);
-    if (added > 0) judged.push(...(await judge(refused.map(({ nr }) => wishes[nr] ?? {}))));
-    return inOrder(claims, judged);
+    const lacking = judged.filter((each) => each.lacking);
+    if (lacking.length === 0) return inOrder(claims, judged);
+    for (const organizationId of new Set(lacking.map((each) => each.organizationId)))
+      await addSlots(this.#db, organizationId, this.#defaultLimit);
+    // Whoever has added them. What is left out this time has no answer yet.
+    const again = await judge(lacking.map(({ nr }) => wishes[nr] ?? {}));
+    return inOrder(claims, [...judged.filter((each) => !each.lacking), ...again]);
   }
 }

@@ -20,9 +20,9 @@ const ADD = {
          SELECT $1::uuid, generate_series(1, ${limitOf("$1::uuid", "$2")}) ON CONFLICT DO NOTHING`,
 };
 
-/** Makes the slots that an organization has not had yet; how many. */
-export function addSlots(sql: Sql, organizationId: string, defaultLimit: number): Promise<number> {
-  return sql.run(ADD, [organizationId, defaultLimit]);
+/** Makes the slots that an organization has not had yet: all are there then, whoever has made them. */
+export async function addSlots(sql: Sql, organizationId: string, defaultLimit: number): Promise<void> {
+  await sql.run(ADD, [organizationId, defaultLimit]);
 }
 
 /**

@@ -4,9 +4,10 @@ import { Dispatcher } from "../../src/operations/dispatcher.js";
 import { Ledger } from "../../src/operations/ledger.js";
 import type { Operation } from "../../src/operations/operation.js";
 import type { OperationQueue, QueueItem } from "../../src/operations/queue.js";
-import { freeLostSlots } from "../../src/operations/slots.js";
+import { addSlots, freeLostSlots } from "../../src/operations/slots.js";
 import { newId } from "../../src/platform/ids.js";
 import { Database } from "../../src/platform/sql.js";
+import { until } from "../support/until.js";
 import {
   explained,
   firstStatement,
@@ -148,6 +149,39 @@ describe("an organization", () => {
     expect(ids(sent)).toEqual([waiting.id, check?.id]);
     expect(await claim(check)).not.toBeNull();
     expect(await claim(waiting)).toMatchObject({ status: "cancelling" });
+  });
+
+  test("has its first operation begin though another process makes its slots at that moment", async () => {
+    const organizationId = newId();
+    const [first] = await accept(organizationId, 1);
+    let claimed: Promise<unknown> | null = null;
+    await bench.db.transaction(async (tx) => {
+      await addSlots(tx, organizationId, LIMIT);
+      claimed = claim(first);
+      await until("the claim waits", () => bench.isWaited("INSERT INTO operation_slots"));
+    });
+    expect(await claimed).not.toBeNull();
+  });
+
+  test("has one slot taken by an operation that is claimed and given up while another claim waits", async () => {
+    const [other, waiting] = await accept(newId(), 2);
+    await claim(other);
+    let claimed: Promise<unknown> | null = null;
+    await bench.db.transaction(async (tx) => {
+      await tx.run("SELECT FROM operations WHERE id = $1 FOR UPDATE", [waiting?.id]);
+      claimed = claim(waiting);
+      await until("the claim waits", () => bench.isWaited("asked_id"));
+      await tx.run("UPDATE operation_slots SET operation_id = $1 WHERE slot = 2", [waiting?.id]);
+      await tx.run(
+        `UPDATE operations SET status = 'running', attempt = 1, leased_by = 'another',
+           lease_expires_at = clock_timestamp() - interval '1 second' WHERE id = $1`,
+        [waiting?.id],
+      );
+    });
+    expect(await claimed).toBeNull();
+    expect(await claim(waiting)).toMatchObject({ attempt: 2 });
+    const taken = await bench.database.query("SELECT 1 FROM operation_slots WHERE operation_id IS NOT NULL");
+    expect(taken).toHaveLength(2);
   });
 
   test("gets back the slots of operations that are gone", async () => {

@@ -1,201 +1,153 @@
+import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { holdOperation, requestCancel } from "../../src/operations/cancel.js";
-import { LeaseLostError } from "../../src/operations/ledger.js";
-import type { Outcome } from "../../src/operations/operation.js";
-import { AppError } from "../../src/platform/errors.js";
+import { afterAll, beforeAll, test } from "vitest";
+import { Ledger } from "../../src/operations/ledger.js";
+import { isDone } from "../../src/operations/operation.js";
 import { newId } from "../../src/platform/ids.js";
-import { type Ending, isDone, LedgerModel, type ModelOperation } from "./ledger-model.js";
-import { LEASE_MS, type LedgerBench, openLedger, wish } from "./support.js";
+import { Database } from "../../src/platform/sql.js";
+import { type Answer, LedgerModel, type ModelOperation, type Step } from "./ledger-model.js";
+import { type LedgerProcess, rowsOf, takeStep } from "./ledger-steps.js";
+import { type LedgerBench, openLedger, silent } from "./support.js";
 
 let bench: LedgerBench;
+let processes: readonly LedgerProcess[];
 beforeAll(async () => {
   bench = await openLedger();
+  // What is written in one statement for several is so within a process.
+  const db = new Database(bench.database.url, 20, silent);
+  processes = [bench, { db, ledger: new Ledger(db) }];
 });
-afterAll(() => bench.close());
+afterAll(async () => {
+  await processes[1]?.db.close();
+  await bench.close();
+});
 
 const RESOURCES = 4;
-const which = fc.nat(9);
-/** Of which attempt a write is: mostly the latest, else one before or one that never was. */
-const lag = fc.constantFrom(0, 0, 0, 1, 2, -1);
 
-/** Something that is done to the ledger; `which` picks an operation of those that there are. */
-const step = fc.oneof(
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      do: fc.constant("request"),
-      on: fc.uniqueArray(fc.nat(RESOURCES - 1), { maxLength: 3 }),
-    }),
-  },
-  { weight: 6, arbitrary: fc.record({ do: fc.constant("claim"), which }) },
-  {
-    weight: 6,
-    arbitrary: fc.record({ do: fc.constantFrom("renew", "progress", "steps", "fenced"), which, lag }),
-  },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant("expire"), which }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant("cancel"), which }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant("hand over"), which, lag, paused: fc.boolean() }) },
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      do: fc.constant("finish"),
-      which,
-      lag,
-      ending: fc.constantFrom<Ending>("succeeded", "failed", "cancelled"),
-      hasTaker: fc.boolean(),
-    }),
-  },
-);
+/** A step before it is known what there is: `which` picks an operation. */
+const choice = fc.record({
+  do: fc.constantFrom<Step["do"][]>(
+    ...(["request", "request", "request", "claim", "claim", "claim", "claim", "claim", "claim"] as const),
+    ...(["renew", "progress", "steps", "fenced", "renew", "fenced", "expire", "expire", "expire"] as const),
+    ...(["cancel", "cancel", "hand over", "hand over", "finish", "finish", "finish"] as const),
+  ),
+  process: fc.nat(1),
+  which: fc.constantFrom(0, 0, 0, 1, 2),
+  /** Of which attempt a write is: mostly the latest, else one before or the next. */
+  lag: fc.constantFrom(0, 0, 0, 1, 2, -1),
+  on: fc.uniqueArray(fc.nat(RESOURCES - 1), { maxLength: 3 }),
+  paused: fc.boolean(),
+  ending: fc.constantFrom<Step["ending"][]>("succeeded", "failed", "cancelled"),
+  hasTaker: fc.boolean(),
+});
+type Choice = typeof choice extends fc.Arbitrary<infer T> ? T : never;
 
-type Step = Readonly<Record<string, unknown>> & {
-  readonly do: string;
-  readonly on?: readonly number[];
-  readonly which?: number;
-  readonly lag?: number;
-  readonly paused?: boolean;
-  readonly ending?: Ending;
-  readonly hasTaker?: boolean;
-};
+/** Steps that are taken at the same time, most of them on one operation. */
+const batchOf = (minLength: number, maxLength: number) =>
+  fc.record({ focus: fc.nat(5), choices: fc.array(choice, { minLength, maxLength, size: "max" }) });
+type Batch = { readonly focus: number; readonly choices: readonly Choice[] };
 
-const TAKER = { workerId: "a worker", leaseMs: LEASE_MS, regions: [] };
+/** A step that was taken, what it was told, and the operations to whose rows others may have kept it from coming. */
+interface Taken {
+  readonly step: Step;
+  readonly answer: Answer;
+  readonly passedOver: ReadonlySet<string>;
+}
 
-/** A ledger and its model side by side, on resources of their own. */
+/** A ledger and its model side by side. */
 class Pair {
-  readonly model = new LedgerModel();
   readonly #organizationId = newId();
   readonly #resources = Array.from({ length: RESOURCES }, newId);
+  #model = new LedgerModel();
 
-  async take(one: Step): Promise<void> {
-    if (one.do === "request") return this.#request(one.on ?? []);
-    const { operations } = this.model;
-    const operation = operations[(one.which ?? 0) % Math.max(1, operations.length)];
-    if (operation === undefined) return;
-    await this.#act(one, operation, operation.attempt - (one.lag ?? 0));
-    await this.#compare(operation);
-  }
-
-  async #request(on: readonly number[]): Promise<void> {
-    const resources = on.map((index) => this.#resources[index] ?? "");
-    const blocking = this.model.blocking(resources);
-    const locks = resources.map((id) => ({ type: "thing", id }));
-    const accepted = bench.db.transaction((tx) =>
-      bench.ledger.request(tx, wish({ organizationId: this.#organizationId, locks })),
-    );
-    if (blocking === undefined) this.model.accept((await accepted).id, resources);
-    else
-      await expect(accepted).rejects.toSatisfy(
-        (error) => error instanceof AppError && error.code === "conflict",
-      );
-  }
-
-  async #act(one: Step, operation: ModelOperation, attempt: number): Promise<void> {
-    const { model } = this;
-    const { ledger } = bench;
-    const { id } = operation;
-    switch (one.do) {
-      case "claim": {
-        const claimed = await ledger.claim(id, "a worker", LEASE_MS);
-        expect(claimed !== null).toBe(model.claim(operation));
-        if (claimed !== null)
-          expect(claimed).toMatchObject({ attempt: operation.attempt, status: operation.status });
-        return;
-      }
-      case "renew":
-        if (await this.#lands(operation, attempt, ledger.renew(id, attempt, LEASE_MS)))
-          model.renew(operation);
-        return;
-      case "progress":
-        await this.#lands(
-          operation,
-          attempt,
-          ledger.recordProgress(id, attempt, { percent: 1, message: "" }),
-        );
-        return;
-      case "steps":
-        await this.#lands(operation, attempt, ledger.recordSteps(id, attempt, []));
-        return;
-      case "fenced":
-        await this.#lands(
-          operation,
-          attempt,
-          ledger.fenced(id, attempt, async () => {}),
-        );
-        return;
-      case "expire":
-        await bench.expireLease(id);
-        return model.expire(operation);
-      case "cancel":
-        return this.#cancel(operation);
-      case "hand over":
-        // Says nothing where it is too late: nobody could do anything about it.
-        await ledger.handOver(id, attempt, one.paused === true ? 60_000 : 0);
-        if (model.mayWrite(operation, attempt)) model.handOver(operation, one.paused === true);
-        return;
-      case "finish": {
-        const ending = one.ending ?? "succeeded";
-        // In both ways: with something else to write, and without.
-        const settle = ending === "succeeded" ? undefined : async () => {};
-        const hasTaker = one.hasTaker === true;
-        const finished = ledger.finish(id, attempt, outcomeOf(ending), settle, hasTaker ? TAKER : null);
-        if (!(await this.#lands(operation, attempt, finished))) return;
-        const next = model.finish(operation, ending, hasTaker);
-        expect((await finished).next?.id).toBe(next?.id);
-        if (next !== undefined) await this.#compare(next);
-        return;
-      }
-      default:
-        throw new Error(`no such step: ${one.do}`);
-    }
-  }
-
-  /** Whether a write landed; it has to exactly where the model says so. */
-  async #lands(operation: ModelOperation, attempt: number, write: Promise<unknown>): Promise<boolean> {
-    const expected = this.model.mayWrite(operation, attempt);
-    const landed = await write.then(
-      () => true,
-      (error: unknown) => {
-        if (error instanceof LeaseLostError) return false;
-        throw error;
-      },
-    );
-    expect(landed).toBe(expected);
-    return landed;
-  }
-
-  async #cancel(operation: ModelOperation): Promise<void> {
-    await bench.db.transaction(async (tx) => {
-      const seenBy = { organizationId: this.#organizationId, projects: null };
-      const held = await holdOperation(tx, operation.id, seenBy);
-      if (held !== null) await requestCancel(tx, held);
+  async take(batch: Batch): Promise<void> {
+    const steps = this.#stepsOf(batch);
+    const context = { bench, organizationId: this.#organizationId };
+    const answers = await Promise.all(steps.map(({ step, process }) => takeStep(step, process, context)));
+    const taken = steps.map(({ step }, i) => {
+      const answer = answers[i] ?? null;
+      const others = new Set(steps.flatMap((other) => (other.step === step ? [] : [other.step.id])));
+      if (typeof answer === "object" && answer !== null && "next" in answer)
+        others.delete(answer.next?.id ?? "");
+      return { step, answer, passedOver: others };
     });
-    this.model.cancel(operation);
+    const rows = await rowsOf(bench);
+    const after = inSomeOrder(this.#model, taken, rows);
+    if (after === null)
+      throw new Error(`there is no order of these steps:\n${told(this.#model, taken, rows)}`);
+    this.#model = after;
   }
 
-  async #compare(operation: ModelOperation): Promise<void> {
-    const row = await bench.row(operation.id);
-    expect(row).toMatchObject({ status: operation.status, attempt: operation.attempt });
-    expect((row.leased_by ?? "") === "").toBe(operation.lease === "none" || operation.lease === "paused");
-    const locked = (await bench.locks(operation.id)).map(({ id }) => id).sort();
-    expect(locked).toEqual(isDone(operation) ? [] : [...operation.resources].sort());
+  #stepsOf({ focus, choices }: Batch): { step: Step; process: LedgerProcess }[] {
+    const requested = choices.map((one) => (one.do === "request" ? newId() : ""));
+    const { operations } = this.#model;
+    const active = operations.filter(({ status }) => !isDone(status));
+    const ended = operations.filter(({ status }) => isDone(status)).reverse();
+    const ids = [...active, ...ended].map(({ id }) => id).slice(0, 6);
+    // Of what is asked for at the same time too.
+    ids.splice(2, 0, ...requested.filter((id) => id !== ""));
+    return choices.flatMap((one, i) => {
+      const id = requested[i] || ids[(focus + one.which) % Math.max(1, ids.length)];
+      const process = processes[one.process];
+      if (id === undefined || process === undefined) return [];
+      const attempt = (operations.find((operation) => operation.id === id)?.attempt ?? 0) - one.lag;
+      const { do: what, paused, ending, hasTaker } = one;
+      const resources = one.on.map((index) => this.#resources[index] ?? "");
+      return [{ step: { do: what, id, attempt, resources, paused, ending, hasTaker }, process }];
+    });
   }
 }
 
-test("the ledger does what its model does, step by step", { timeout: 180_000 }, async () => {
-  const steps = fc.array(step as fc.Arbitrary<Step>, { minLength: 1, maxLength: 40, size: "max" });
+/**
+ * The model after these steps, one after the other, in an order in which each is told what it was told and the rows are
+ * what they are; null: there is none. The rows are all of the model, so any such order is as good as another.
+ */
+function inSomeOrder(
+  model: LedgerModel,
+  taken: readonly Taken[],
+  rows: readonly ModelOperation[],
+): LedgerModel | null {
+  if (taken.length === 0) return isDeepStrictEqual(model.operations, rows) ? model : null;
+  for (const first of taken) {
+    const next = model.copy();
+    if (!isDeepStrictEqual(next.take(first.step, first.passedOver), first.answer)) continue;
+    const rest = taken.filter((one) => one !== first);
+    const found = inSomeOrder(next, rest, rows);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+function told(before: LedgerModel, taken: readonly Taken[], after: readonly ModelOperation[]): string {
+  const steps = taken.map(({ step, answer }) => `${JSON.stringify(step)}\n  -> ${JSON.stringify(answer)}`);
+  const rows = (all: readonly ModelOperation[]) => all.map((one) => JSON.stringify(one)).join("\n");
+  return `${steps.join("\n")}\nbefore:\n${rows(before.operations)}\nafter:\n${rows(after)}`;
+}
+
+/** Histories of so many steps. */
+async function compare(
+  batch: fc.Arbitrary<Batch>,
+  bounds: fc.Parameters<[Batch[]]> & { length: number },
+): Promise<void> {
+  const batches = fc.array(batch, { minLength: 1, maxLength: bounds.length, size: "max" });
   await fc.assert(
-    fc.asyncProperty(steps, async (sequence) => {
+    fc.asyncProperty(batches, async (history) => {
       // Nobody else waits: else no slot is passed on.
       await bench.database.query("TRUNCATE operations, operation_locks, operation_slots");
       const pair = new Pair();
-      for (const one of sequence) await pair.take(one);
+      for (const one of history) await pair.take(one);
     }),
-    { numRuns: 60, interruptAfterTimeLimit: 90_000 },
+    { interruptAfterTimeLimit: 90_000, ...bounds },
   );
+}
+
+test("the ledger does what its model does, step by step", { timeout: 180_000 }, async () => {
+  await compare(batchOf(1, 1), { length: 40, numRuns: 40 });
 });
 
-function outcomeOf(ending: Ending): Outcome {
-  if (ending === "succeeded") return { status: "succeeded", result: 1 };
-  if (ending === "cancelled") return { status: "cancelled" };
-  return { status: "failed", error: { type: "x", title: "x", status: 500, detail: "x" } };
-}
+test("of what is done at the same time, it does as the model in some order", {
+  timeout: 180_000,
+}, async () => {
+  // What others did at that moment does not come back: less of it shows nothing.
+  await compare(batchOf(2, 4), { length: 20, numRuns: 100, endOnFailure: true });
+});
