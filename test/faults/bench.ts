@@ -4,7 +4,7 @@ import { MasterKey } from "../../src/platform/crypto.js";
 import type { TestBackend } from "../support/backends.js";
 import { createDatabase, type TestDatabase } from "../support/database.js";
 import { type Installation, openInstallation } from "../support/installation.js";
-import { type ProcessEnv, startRole, type TestProcess } from "../support/processes.js";
+import { type ProcessEnv, startWorkerOf, type TestProcess } from "../support/processes.js";
 import { until } from "../support/until.js";
 import { createGatedSource, type GatedSource } from "./holds.js";
 
@@ -54,18 +54,7 @@ export async function openFaultBench(backend: TestBackend): Promise<FaultBench> 
     );
   return {
     ...{ installation, source, destination },
-    startWorker: (env = {}) =>
-      startRole("worker", {
-        DATABASE_URL: installation.database.url,
-        GATEHOUSE_MASTER_KEY: masterKey,
-        GATEHOUSE_HOME: join(installation.filesRoot, ".."),
-        FILES_ROOT: installation.filesRoot,
-        // Looking for engines of databases takes a second.
-        GATEHOUSE_REGIONS: "none",
-        OUTBOUND_ALLOW: "loopback",
-        ...backend.env,
-        ...env,
-      }),
+    startWorker: (env = {}) => startWorkerOf(installation, masterKey, { ...backend.env, ...env }),
     async sync(route) {
       const answer = await installation.call("POST", `/api/v1/project/1/jobs/${jobs.get(route)}/sync`);
       const location = answer.headers["operation-location"];
@@ -111,7 +100,8 @@ function csvOf(rows: number): string {
   return `${lines.join("\n")}\n`;
 }
 
-function connectTo({ url }: TestDatabase, extra: object): object {
+/** A connection to a database, as the project API configures it. */
+export function connectTo({ url }: TestDatabase, extra: object): object {
   const { hostname, port, pathname, username, password } = new URL(url);
   const database = pathname.slice(1);
   const config = { host: hostname, port: Number(port), database, username, password, ...extra };

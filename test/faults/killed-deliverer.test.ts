@@ -1,8 +1,7 @@
-import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { MasterKey } from "../../src/platform/crypto.js";
 import { queueBackends } from "../support/backends.js";
-import { endAllProcesses, type ProcessEnv, startRole, type TestProcess } from "../support/processes.js";
+import { endAllProcesses, type ProcessEnv, startWorkerOf, type TestProcess } from "../support/processes.js";
 import { until } from "../support/until.js";
 import { openWebhookBench, type WebhookAnswer, type WebhookBench } from "../webhooks/bench.js";
 import { closeReceivers, openReceiver, type Receiver, verify } from "../webhooks/receiver.js";
@@ -30,18 +29,7 @@ describe.each(await queueBackends())("on $name: when a worker that delivers", (b
   afterAll(() => bench.close());
 
   function startWorker(env: ProcessEnv = {}): Promise<TestProcess> {
-    const { database, filesRoot } = bench.installation;
-    return startRole("worker", {
-      DATABASE_URL: database.url,
-      GATEHOUSE_MASTER_KEY: masterKey,
-      GATEHOUSE_HOME: join(filesRoot, ".."),
-      FILES_ROOT: filesRoot,
-      // Looking for engines of databases takes a second.
-      GATEHOUSE_REGIONS: "none",
-      OUTBOUND_ALLOW: "loopback",
-      ...backend.env,
-      ...env,
-    });
+    return startWorkerOf(bench.installation, masterKey, { ...backend.env, ...env });
   }
 
   /** Operations that have ended, and a worker whose receiver does not answer. */

@@ -2,7 +2,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
+import type { Installation } from "./installation.js";
 import { until } from "./until.js";
 
 const MAIN = resolve(import.meta.dirname, "../../dist/main.js");
@@ -99,6 +100,24 @@ export async function startRole(role: "all" | "api" | "worker", env: ProcessEnv)
   const started = spawnRole(role, env);
   await started.says(READY[role], START_LIMIT_MS);
   return started;
+}
+
+/** Starts a worker for an installation whose api is in this process, without regions, and waits until it is ready. */
+export function startWorkerOf(
+  { database, filesRoot }: Installation,
+  masterKey: string,
+  more: ProcessEnv = {},
+): Promise<TestProcess> {
+  return startRole("worker", {
+    DATABASE_URL: database.url,
+    GATEHOUSE_MASTER_KEY: masterKey,
+    GATEHOUSE_HOME: join(filesRoot, ".."),
+    FILES_ROOT: filesRoot,
+    // Looking for engines of databases takes a second.
+    GATEHOUSE_REGIONS: "none",
+    OUTBOUND_ALLOW: "loopback",
+    ...more,
+  });
 }
 
 /** Ends whatever was started here and still runs, stopped ones too. For `afterEach`. */

@@ -6,7 +6,7 @@ import { afterEach, expect, test, vi } from "vitest";
 import { MasterKey } from "../../src/platform/crypto.js";
 import { createStore, ProjectApi } from "../http/project/support.js";
 import { type OperationAnswer, openInstallation } from "../support/installation.js";
-import { endAllProcesses, startRole } from "../support/processes.js";
+import { endAllProcesses, startWorkerOf } from "../support/processes.js";
 import { until } from "../support/until.js";
 
 vi.setConfig({ testTimeout: 240_000 });
@@ -39,15 +39,7 @@ test.skipIf(process.platform !== "linux")(
         { source: { name: "file", ...file("in") }, destination: { name: "table", ...postgres } },
         { source: { name: "table", ...postgres }, destination: { name: "file", ...file("out") } },
       ];
-      const worker = await startRole("worker", {
-        DATABASE_URL: gatehouse.database.url,
-        GATEHOUSE_MASTER_KEY: masterKey,
-        GATEHOUSE_HOME: join(gatehouse.filesRoot, ".."),
-        FILES_ROOT: gatehouse.filesRoot,
-        // Looking for engines of databases takes a second.
-        GATEHOUSE_REGIONS: "none",
-        OUTBOUND_ALLOW: "loopback",
-      });
+      const worker = await startWorkerOf(gatehouse, masterKey);
       for (const [index, ends] of jobs.entries()) {
         const { id } = await api.make("/jobs", { ...rest, ...ends, name: `job ${index}` });
         const operationId = await api.sync(id);
