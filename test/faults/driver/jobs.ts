@@ -38,12 +38,12 @@ const ROUTES: readonly (readonly [from: Source, to: "warehouse" | "folder"])[] =
   ["slow-database", "warehouse"],
   ["slow-database", "folder"],
 ];
-/** Of each kind: two that only clients start, and one that a schedule starts too. */
-const OF_EACH = 3;
+/** Of each kind: four that only clients start, and one that a schedule starts too. */
+const OF_EACH = 5;
 
 export const JOBS_PATH = "/api/v1/project/1/jobs";
 
-/** Three jobs of each kind, each with a destination of its own. */
+/** Five jobs of each kind, each with a destination of its own. */
 export async function createJobs(api: ApiClient, stores: Stores, random: Random): Promise<Job[]> {
   const jobs: Job[] = [];
   for (const [route, [from, to]] of ROUTES.entries()) {
