@@ -46,13 +46,13 @@ const FOLDER = { type: "file", version: "1.0.0", config: { path: "out/probed" } 
 /** Has a destination tested many times at once, and waits for none: operations like any other, each once under its key. */
 export const checkLater: Actor = {
   name: "check later",
-  weight: 2,
+  weight: 3,
   async act(site, random) {
     const wish: Wish = {
       ...{ name: "check later", method: "POST", path: "/api/v1/project/1/destinations/test", body: FOLDER },
       headers: { prefer: "respond-async" },
     };
-    const each = Array.from({ length: random.int(2, 12) }, () => random.fork());
+    const each = Array.from({ length: random.int(4, 16) }, () => random.fork());
     await Promise.all(each.map((own) => startOnce(site, own, { ...wish, key: own.uuid() }, () => null)));
   },
 };
