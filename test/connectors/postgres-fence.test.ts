@@ -201,6 +201,23 @@ describe("an attempt that died between writing and commit", () => {
     expect(await people()).toEqual([{ name: "next" }]);
   });
 
+  it("is tidied up by its own close also where it was cut off while its table was committed", async () => {
+    await begin("before");
+    let isCut = false;
+    const cut = (): void => {
+      isCut = true;
+    };
+    const proxy = await listen(forwardUntilCommitted(cut, "FOR SHARE"));
+    const writer = await open(1, configOf(to, { port: proxy.port }));
+    await expect(writer.write(PEOPLE, rowsOf([[[1, "cut off"]]]), () => {})).rejects.toThrow();
+    expect(isCut).toBe(true);
+    expect(await tablesOf(to)).toHaveLength(2);
+    await writer.close();
+    await proxy.close();
+    expect(await tablesOf(to)).toEqual(["people"]);
+    expect(await people()).toEqual([{ name: "before" }]);
+  });
+
   it("is tidied up by its own close where it still can", async () => {
     await begin("before");
     const writer = await stagePeople(to, fence(1), [[1, "gone"]]);
@@ -210,15 +227,15 @@ describe("an attempt that died between writing and commit", () => {
   });
 });
 
-/** Forwards to the server; the first connection is cut once the server has answered the COMMIT of a commit(). */
-function forwardUntilCommitted(onCut = () => {}) {
+/** Forwards to the server; the first connection is cut once the server has answered the COMMIT that follows a statement, of a commit() at first. */
+function forwardUntilCommitted(onCut = () => {}, statement = "SET committed_run") {
   let committing = false;
   let cut = false;
   return (socket: import("node:net").Socket) => {
     const server = connectTo(to);
     socket.on("data", (chunk: Buffer) => {
       const text = chunk.toString("latin1");
-      if (text.includes("SET committed_run")) committing = true;
+      if (text.includes(statement)) committing = true;
       else if (committing && text.includes("COMMIT")) cut = true;
       server.write(chunk);
     });

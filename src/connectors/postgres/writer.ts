@@ -168,22 +168,34 @@ export class Writer implements DestinationWriter {
   async close(): Promise<void> {
     const { session, context } = this.#parts;
     try {
-      if (!this.#done && [...this.#staged.values()].some((staged) => staged !== null))
-        await this.#dropStaged();
+      // Where a write broke off, its table may be there all the same.
+      if (!this.#done && this.#staged.size > 0) await this.#removeStaged();
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      context.log("warn", `staging tables could not be removed, the next attempt will: ${why}`);
+      if (!(error instanceof FencedError))
+        context.log("warn", `staging tables could not be removed, the next attempt will: ${why}`);
     } finally {
       await session.close();
     }
   }
 
-  async #dropStaged(): Promise<void> {
-    const { session, fence, schema } = this.#parts;
-    const names = [...this.#staged.keys()].map((table) => qualified(schema, stagingTable(fence, table)));
-    const drop = (on: Session) => on.run(`DROP TABLE IF EXISTS ${names.join(", ")}`);
-    if (!session.usable) return this.#withFreshSession(drop);
-    await drop(session).catch(() => this.#withFreshSession(drop));
+  /**
+   * Takes the destination once more, which waits until the server is through with what a lost connection had asked for
+   * last, a COMMIT perhaps; FencedError where a newer writer has removed them.
+   */
+  async #removeStaged(): Promise<void> {
+    const { session, states, fence, schema } = this.#parts;
+    if (session.usable) {
+      const isRemoved = await states.take().then(
+        () => true,
+        (error: unknown) => {
+          if (error instanceof FencedError) throw error;
+          return false;
+        },
+      );
+      if (isRemoved) return;
+    }
+    await this.#withFreshSession((fresh) => new StateTable(fresh, schema, fence).take());
   }
 
   #explain(error: unknown, stream: string | undefined): unknown {
