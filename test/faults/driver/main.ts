@@ -11,7 +11,7 @@ import { runRound } from "./round.js";
 
 const MAX_SEED = 2 ** 32;
 /** Rounds are about hundreds of operations. */
-const FEWEST = 200;
+const FEWEST = 150;
 
 const OPTIONS = {
   rounds: { type: "string", default: "1" },
