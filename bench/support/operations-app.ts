@@ -10,7 +10,6 @@ import { acceptWork, pointersTo } from "../../src/http/accepted.js";
 import { acceptedAnswer } from "../../src/http/core-api/operations-commands.js";
 import { OperationWire, toOperationWire } from "../../src/http/core-api/wire.js";
 import { KeyHold } from "../../src/http/idempotency.js";
-import { IdempotencyKeys } from "../../src/operations/idempotency.js";
 import type { LocklessRequest } from "../../src/operations/new-operation.js";
 import { Waiters } from "../../src/operations/waiters.js";
 import { VERSION } from "../../src/version.js";
@@ -74,7 +73,7 @@ app.post(
  * @returns seconds
  */
 async function acceptAll(count: number, atOnce: number): Promise<number> {
-  const keys = new IdempotencyKeys(db, masterKey);
+  const { keys } = services.idempotency;
   let left = count;
   const acceptSome = async (): Promise<void> => {
     while (left > 0) {

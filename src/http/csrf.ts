@@ -4,6 +4,7 @@ import type { FastifyRequest } from "fastify";
 import { sameBytes } from "../platform/crypto.js";
 import { AppError } from "../platform/errors.js";
 import type { Dialect } from "./dialect.js";
+import { isSafe } from "./methods.js";
 
 /** From which origins a browser may act in the name of whoever is logged in. */
 export interface OriginPolicy {
@@ -18,14 +19,12 @@ export function originPolicy(publicUrl: string, corsOrigins: readonly string[]):
   return { trusted: new Set(origins) };
 }
 
-const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
-
 /**
  * Whether a request may change something: by its method, or because its route needs a scope to write (one of the
  * texts cancels with GET).
  */
 export function changesSomething(request: FastifyRequest): boolean {
-  if (!SAFE_METHODS.has(request.method)) return true;
+  if (!isSafe(request.method)) return true;
   const { scopes = [] } = request.routeOptions.config;
   return scopes.some((scope) => scope.endsWith(":write"));
 }

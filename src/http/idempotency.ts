@@ -11,6 +11,7 @@ import type { Sql } from "../platform/sql.js";
 import { sentPath } from "./dialect.js";
 import { repeat, toKeptAnswer } from "./idempotency-answer.js";
 import { faultOfValue } from "./json.js";
+import { isSafe } from "./methods.js";
 import { prefersAsync } from "./prefer.js";
 
 declare module "fastify" {
@@ -35,7 +36,6 @@ export interface Idempotency {
 
 /** 1 to 255 visible characters: an UUID, mostly. */
 const KEY = /^[\x21-\x7e]{1,255}$/;
-const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /** A request's hold on its key. */
 export class KeyHold {
@@ -137,8 +137,7 @@ export const idempotencyPlugin = fp<Idempotency>(
     app.addHook("preHandler", (request, reply, done) => {
       const key = request.headers["idempotency-key"];
       // Most requests have none: they do not wait for a turn of the event loop.
-      if (key === undefined || request.authenticated === null || SAFE_METHODS.has(request.method))
-        return done();
+      if (key === undefined || request.authenticated === null || isSafe(request.method)) return done();
       begin(request, reply, String(key)).then((first) => {
         if (first) done();
       }, done);

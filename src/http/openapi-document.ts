@@ -1,3 +1,5 @@
+import { isSafe } from "./methods.js";
+
 /** As much of a document as is looked at here. */
 interface Document {
   readonly paths?: Record<string, Record<string, Route>>;
@@ -43,7 +45,6 @@ const HEADERS: Readonly<Record<string, Record<string, object>>> = {
   503: { "Retry-After": RETRY_AFTER },
 };
 
-const SAFE_METHODS: ReadonlySet<string> = new Set(["get", "head", "options"]);
 const IDEMPOTENCY_KEY = {
   ...{ name: "Idempotency-Key", in: "header" },
   description:
@@ -86,7 +87,7 @@ export function finishDocument<T extends object>(document: T): T {
   for (const item of Object.values(paths)) {
     for (const [method, route] of Object.entries(item)) {
       const { security = [], responses = {} } = route;
-      if (security.length > 0 && !SAFE_METHODS.has(method)) heedKeys(route, shared);
+      if (security.length > 0 && !isSafe(method.toUpperCase())) heedKeys(route, shared);
       for (const [status, response] of Object.entries(responses)) {
         if ("$ref" in response) continue;
         finish(status, response);

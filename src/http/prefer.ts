@@ -34,7 +34,6 @@ function preferencesOf({ headers }: FastifyRequest): string[] {
 
 /** Seconds of `Prefer: wait=N` (RFC 7240 section 4.3), at most 60; null: none asked, or none that can be read. */
 export function waitAskedFor(request: FastifyRequest): number | null {
-  if (request.headers["prefer"] === undefined) return null;
   for (const preference of preferencesOf(request)) {
     const found = WAIT.exec(preference);
     // Of several the first counts (section 2).

@@ -17,8 +17,6 @@ export interface OperationKind {
 
 /** Below this priority somebody waits in a request: it takes none of its organization's slots. */
 export const URGENT = 50;
-/** Of what is urgent by its type, where nobody waits in a request: it comes with the short commands. */
-export const UNHURRIED = 50;
 /** What schedules start comes behind what clients ask for. */
 export const SCHEDULED_HANDICAP = 10;
 

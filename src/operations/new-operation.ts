@@ -1,5 +1,5 @@
 import { newId } from "../platform/ids.js";
-import { type OperationKind, type OperationType, SCHEDULED_HANDICAP, UNHURRIED } from "./catalog.js";
+import { type OperationKind, type OperationType, SCHEDULED_HANDICAP, URGENT } from "./catalog.js";
 import type { Operation, OperationActor, OperationOrigin } from "./operation.js";
 
 /** What is locked while an operation is active: `job:run` and the job's id, for instance. */
@@ -81,7 +81,7 @@ export function rowOf(request: Wish, kind: OperationKind): NewRow {
     resource_id: request.resource.id,
     payload: request.payload,
     payload_secrets: payloadSecrets === undefined ? null : Buffer.from(payloadSecrets).toString("hex"),
-    priority: (unhurried ? UNHURRIED : kind.priority) + (scheduled ? SCHEDULED_HANDICAP : 0),
+    priority: Math.max(kind.priority, unhurried ? URGENT : 0) + (scheduled ? SCHEDULED_HANDICAP : 0),
     max_attempts: kind.maxAttempts,
     timeout_seconds: kind.timeoutSeconds,
     created_by: request.createdBy,

@@ -41,17 +41,7 @@ test("very many are asked in several parts", async () => {
 });
 
 test("one query at a time: what is asked while one is under way goes together in the next", async () => {
-  const asked: (readonly number[])[] = [];
-  const open: (() => void)[] = [];
-  const batch = new Batch(
-    async (numbers: readonly number[]) => {
-      asked.push(numbers);
-      await new Promise<void>((resolve) => open.push(resolve));
-      if (numbers.includes(2)) throw new Error("away");
-      return numbers;
-    },
-    { atATime: 1 },
-  );
+  const { batch, asked, open } = held(1, 2);
   const first = batch.ask(1);
   await nextTurn();
   const next = Promise.allSettled([batch.ask(2), batch.ask(3)]);
@@ -70,16 +60,7 @@ test("one query at a time: what is asked while one is under way goes together in
 });
 
 test("two queries at a time: a third waits for the end of either", async () => {
-  const asked: (readonly number[])[] = [];
-  const open: (() => void)[] = [];
-  const batch = new Batch(
-    async (numbers: readonly number[]) => {
-      asked.push(numbers);
-      await new Promise<void>((resolve) => open.push(resolve));
-      return numbers;
-    },
-    { atATime: 2 },
-  );
+  const { batch, asked, open } = held(2);
   const first = batch.ask(1);
   await nextTurn();
   const second = batch.ask(2);
@@ -94,3 +75,19 @@ test("two queries at a time: a third waits for the end of either", async () => {
   for (const each of open) each();
   expect(await Promise.all([first, ...others])).toEqual([1, 3, 4]);
 });
+
+/**
+ * A batch whose queries are held until they are opened, one by one.
+ * @param away a query with this number among its questions fails
+ */
+function held(atATime: number, away?: number) {
+  const asked: (readonly number[])[] = [];
+  const open: (() => void)[] = [];
+  const find = async (numbers: readonly number[]): Promise<readonly number[]> => {
+    asked.push(numbers);
+    await new Promise<void>((resolve) => open.push(resolve));
+    if (away !== undefined && numbers.includes(away)) throw new Error("away");
+    return numbers;
+  };
+  return { batch: new Batch(find, { atATime }), asked, open };
+}

@@ -185,17 +185,13 @@ export class Writer implements DestinationWriter {
    */
   async #removeStaged(): Promise<void> {
     const { session, states, fence, schema } = this.#parts;
-    if (session.usable) {
-      const isRemoved = await states.take().then(
-        () => true,
-        (error: unknown) => {
-          if (error instanceof FencedError) throw error;
-          return false;
-        },
-      );
-      if (isRemoved) return;
-    }
-    await this.#withFreshSession((fresh) => new StateTable(fresh, schema, fence).take());
+    const takeAgain = () => this.#withFreshSession((fresh) => new StateTable(fresh, schema, fence).take());
+    if (!session.usable) await takeAgain();
+    else
+      await states.take().catch((error: unknown) => {
+        if (error instanceof FencedError) throw error;
+        return takeAgain();
+      });
   }
 
   #explain(error: unknown, stream: string | undefined): unknown {

@@ -7,7 +7,7 @@ import { bodyAsQuery } from "../bodies.js";
 import type { Services } from "../services.js";
 import type { ConnectionRoutesOptions } from "./connections.js";
 import { ProjectParams } from "./params.js";
-import { isPending, PROBE_ACCEPTED, ProbeHeaders, probe } from "./probes.js";
+import { PROBE_ACCEPTED, ProbeHeaders, probe } from "./probes.js";
 import {
   ConfigWire,
   envelope,
@@ -162,7 +162,7 @@ export const connectorRoutes: FastifyPluginAsyncTypebox<ConnectionRoutesOptions>
       const { value, form } = parseJsonField(config, "/config");
       const target = { type, version, config: value };
       const operation = await probe(services, request, reply, { type: "check", role, target });
-      if (isPending(reply)) return null;
+      if (operation === null) return null;
       const { status, message, logs } = checkResultOf(operation);
       const masked = inForm(services.connections.mask(role, target), form) as typeof config;
       return { type, version, config: masked, connection_result: { status, message }, logs: [...logs] };

@@ -27,13 +27,16 @@ export const PROBE_ACCEPTED = envelope(Type.Null(), {
 
 const acceptedAnswer = (): AcceptedAnswer => ({ ...startedAnswer(), status: 202 });
 
-/** Has a store asked, and waits for its answer, or as the client prefers (RFC 7240 sections 4.1 and 4.3). */
+/**
+ * Has a store asked, and waits for its answer, or as the client prefers (RFC 7240 sections 4.1 and 4.3). Null: there is
+ * nothing to say yet but where to look, and the answer is a 202.
+ */
 export async function probe(
   services: Services,
   request: FastifyRequest,
   reply: FastifyReply,
   asked: Pick<Question, "type" | "role" | "target">,
-): Promise<Operation> {
+): Promise<Operation | null> {
   const { principal, params } = request;
   const question = async (): Promise<Question> => {
     const project = await services.projects.find(principal, (params as { projectid: string }).projectid);
@@ -45,11 +48,7 @@ export async function probe(
   );
   const waited = reply.getHeader("preference-applied");
   reply.header("preference-applied", `respond-async${waited === undefined ? "" : `, ${waited}`}`);
-  if (!isDone(operation.status)) reply.code(202);
-  return operation;
-}
-
-/** Whether there is nothing to say yet but where to look. */
-export function isPending(reply: FastifyReply): boolean {
-  return reply.statusCode === 202;
+  if (isDone(operation.status)) return operation;
+  reply.code(202);
+  return null;
 }

@@ -4,7 +4,7 @@ import { streamsOf } from "../../domain/connections/probe.js";
 import { bodyAsQuery } from "../bodies.js";
 import type { Services } from "../services.js";
 import { ProjectParams } from "./params.js";
-import { isPending, PROBE_ACCEPTED, ProbeHeaders, probe } from "./probes.js";
+import { PROBE_ACCEPTED, ProbeHeaders, probe } from "./probes.js";
 import { toStreamsConfig } from "./streams.js";
 import {
   envelope,
@@ -59,7 +59,7 @@ export const sourceStreamRoutes: FastifyPluginAsyncTypebox<{ services: Services 
           const target = { type, version, config: parseJsonField(config, "/config").value };
           const asked = { type: "discover", role: "source", target } as const;
           const operation = await probe(services, request, reply, asked);
-          return isPending(reply) ? null : { streams_config: toStreamsConfig(streamsOf(operation)) };
+          return operation === null ? null : { streams_config: toStreamsConfig(streamsOf(operation)) };
         },
       });
     }
