@@ -3,7 +3,7 @@ import { URGENT } from "./catalog.js";
 import { CLAIMED_COLUMNS } from "./columns.js";
 import type { ClaimedOperation } from "./operation.js";
 import { addSlots, limitOf } from "./slots.js";
-import { inOrder, type Locking, Together } from "./together.js";
+import { inOrder, type Locking, operationOf, Together } from "./together.js";
 
 /**
  * Where an operation can be done: null is anywhere. One that is cancelled before anybody began has nothing to undo
@@ -25,10 +25,11 @@ const CLAIM = (locking: Locking): string => `WITH asked AS (
            SELECT DISTINCT ON (asked_id) * FROM jsonb_to_recordset($1::jsonb)
              AS wish (nr int, asked_id uuid, worker text, lease_ms int, regions jsonb) ORDER BY asked_id, nr),
          wanted AS (
-           SELECT asked.*, found.* FROM asked JOIN operations AS seen ON seen.id = asked_id, LATERAL (
+           SELECT asked.*, found.*
+           FROM asked, LATERAL (SELECT attempt AS seen_attempt FROM operations WHERE id = asked_id OFFSET 0) AS seen, LATERAL (
              SELECT organization_id AS wanted_organization, attempt > 0 AS was_claimed, ${WITHOUT_SLOT} AS needs_none
              FROM operations
-             WHERE id = asked_id AND attempt = seen.attempt AND status IN ('pending', 'running', 'cancelling')
+             WHERE id = asked_id AND attempt = seen_attempt AND status IN ('pending', 'running', 'cancelling')
                AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
                AND (${WHERE_TO} IS NULL OR regions ? region)
              ${locking}) AS found),
@@ -51,7 +52,7 @@ const CLAIM = (locking: Locking): string => `WITH asked AS (
            UPDATE operation_slots SET operation_id = needy_id
            FROM free JOIN needy ON free_organization = needy.needy_organization AND free_place = needy_place
            WHERE organization_id = free_organization AND slot = free_slot RETURNING needy_id AS taken_id),
-         judged AS (
+         judged AS MATERIALIZED (
            SELECT *, needs_none OR asked_id IN (SELECT held_id FROM held) OR asked_id IN (SELECT taken_id FROM taken) AS admitted
            FROM wanted)
          UPDATE operations SET
@@ -62,7 +63,7 @@ const CLAIM = (locking: Locking): string => `WITH asked AS (
            started_at = CASE WHEN admitted THEN coalesce(started_at, clock_timestamp()) ELSE started_at END,
            lease_expires_at = CASE WHEN admitted THEN clock_timestamp() + lease_ms * interval '1 millisecond' END,
            dispatched_at = CASE WHEN admitted THEN dispatched_at END
-         FROM judged WHERE id = asked_id
+         FROM judged WHERE ${operationOf("asked_id", "judged")}
          RETURNING nr, admitted, NOT admitted AND NOT EXISTS (
              SELECT FROM operation_slots
              WHERE organization_id = wanted_organization AND slot = ${limitOf("wanted_organization", "$2")}) AS lacking,

@@ -14,7 +14,7 @@ import {
   WITH_RELEASED,
 } from "./release.js";
 import { mineOf } from "./slots.js";
-import { inOrder, type Locking, Together } from "./together.js";
+import { inOrder, type Locking, operationOf, Together } from "./together.js";
 
 /** The rows of those attempts that are still their operations', held in the order of the operations' ids. */
 const MINE = (wishes: string, locking: Locking): string => `asked AS (
@@ -27,7 +27,7 @@ const MINE = (wishes: string, locking: Locking): string => `asked AS (
 const NOTE = (locking: Locking): string => `WITH ${MINE("new_steps jsonb, new_progress jsonb", locking)}
          UPDATE operations SET steps = coalesce(new_steps, steps), progress = coalesce(new_progress, progress),
            revision = revision + 1
-         FROM mine WHERE id = asked_id RETURNING nr`;
+         FROM mine WHERE ${operationOf("asked_id", "mine")} RETURNING nr`;
 
 /** Ends the attempts' operations. */
 const END = (
