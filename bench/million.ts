@@ -13,8 +13,8 @@ interface Installation {
   readonly place: BenchPlace;
   readonly server: BenchServer;
   readonly headers: Readonly<Record<string, string>>;
-  /** Paths of requests, by what they ask for. */
-  readonly paths: Readonly<Record<string, string>>;
+  /** Paths of requests, asked for in turn, by what they ask for. */
+  readonly paths: Readonly<Record<string, readonly string[]>>;
 }
 
 /**
@@ -27,17 +27,18 @@ export async function run(given: Partial<typeof OPTIONS> = {}): Promise<BenchRes
   const few = await open(options.few);
   const results: BenchResult[] = [];
   try {
-    for (const [name, path] of Object.entries(many.paths)) {
-      const side = ({ server, headers }: Installation, label: number, asked: string) => ({
+    for (const name of Object.keys(many.paths)) {
+      const side = ({ server, headers, paths }: Installation, label: number) => ({
         name: `${label.toLocaleString("en-US")} operations`,
         server,
         url: String(server.ready["url"]),
-        requests: [{ path: asked, headers: { ...headers } }],
+        requests: (paths[name] ?? []).map((path) => ({ path, headers: { ...headers } })),
       });
-      const { sides, note } = await interleave(
-        [side(many, options.many, path), side(few, options.few, few.paths[name] ?? "")],
-        { rounds: options.rounds, seconds: options.seconds, connections: 1 },
-      );
+      const { sides, note } = await interleave([side(many, options.many), side(few, options.few)], {
+        rounds: options.rounds,
+        seconds: options.seconds,
+        connections: 1,
+      });
       results.push(
         compare({ name: `million: ${name}`, unit: "requests/s", sides, target: TARGET, notes: [note] }),
       );
@@ -52,6 +53,8 @@ export async function run(given: Partial<typeof OPTIONS> = {}): Promise<BenchRes
 }
 
 const PAGE = 10;
+/** So many operations, from all over the table, are read, and have their place in the list and their resource looked at. */
+const SAMPLES = 1_000;
 const PROJECTS = 10;
 const ORGANIZATIONS = 4;
 
@@ -86,12 +89,10 @@ async function open(count: number): Promise<Installation> {
   const projects = [projectId, ...Array.from({ length: PROJECTS - 1 }, () => randomUUID())];
   await place.query(FILL, [count, organizationId, projects]);
   await place.query("VACUUM ANALYZE operations");
-  const [middle] = await place.query<{ id: string; resource: string }>(
-    `SELECT id, resource_id AS resource FROM operations WHERE organization_id = $1 ORDER BY id DESC
-     OFFSET $2 LIMIT 1`,
-    [organizationId, Math.floor(count / ORGANIZATIONS / 2)],
+  const samples = await place.query<{ id: string; resource: string }>(
+    `SELECT id, resource_id AS resource FROM operations WHERE organization_id = $1 ORDER BY md5(id::text) LIMIT $2`,
+    [organizationId, SAMPLES],
   );
-  if (middle === undefined) throw new Error("there are no operations");
   const operations = "/api/v1/operations";
   // A page that is full on both sides, whatever is asked for: they answer the same amount.
   const list = `${operations}?limit=${PAGE}`;
@@ -99,16 +100,16 @@ async function open(count: number): Promise<Installation> {
   return {
     ...{ place, server, headers: { authorization: `Bearer ${await tokenOf(server)}` } },
     paths: {
-      read: `${operations}/${middle.id}`,
-      list,
-      "list, far behind": `${list}&cursor=${encodeCursor(middle.id)}`,
-      "by status": `${list}&status=failed`,
-      "by a status that none has": `${list}&status=running`,
-      "by a type that few have": `${list}&operationType=discover`,
-      "by a type that none has": `${list}&operationType=nothing`,
-      "by project and status": `${list}&project=${projectId}&status=failed`,
-      "by resource": `${list}&resource=${middle.resource}`,
-      "by time and status": `${list}&since=${since}&status=failed`,
+      read: samples.map(({ id }) => `${operations}/${id}`),
+      list: [list],
+      "list, far behind": samples.map(({ id }) => `${list}&cursor=${encodeCursor(id)}`),
+      "by status": [`${list}&status=failed`],
+      "by a status that none has": [`${list}&status=running`],
+      "by a type that few have": [`${list}&operationType=discover`],
+      "by a type that none has": [`${list}&operationType=nothing`],
+      "by project and status": projects.map((id) => `${list}&project=${id}&status=failed`),
+      "by resource": samples.map(({ resource }) => `${list}&resource=${resource}`),
+      "by time and status": [`${list}&since=${since}&status=failed`],
     },
   };
 }

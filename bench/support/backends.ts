@@ -3,6 +3,7 @@ import pg from "pg";
 import { migrateQueue } from "../../src/operations/queue.js";
 import { MasterKey } from "../../src/platform/crypto.js";
 import { createRedis, hasRedis } from "../../test/support/redis.js";
+import { bareConnection } from "./bare.js";
 import { type BenchServer, startServer } from "./child.js";
 import { createBenchDatabase } from "./database.js";
 
@@ -66,11 +67,7 @@ async function openPlace(backend: BenchPlace["backend"]): Promise<BenchPlace> {
     start: (name, more = {}) => startServer(name, { ...settings, ...more }),
     bareQueue: () =>
       redis === null
-        ? new Queue(
-            "bare",
-            { connection: { connectionString: database.url, schema: "bullmq", max: 4 } },
-            createPostgresBackend,
-          )
+        ? new Queue("bare", { connection: bareConnection(database.url) }, createPostgresBackend)
         : new Queue("bare", { connection: { url: redis.url } }),
     query: async <R extends object>(text: string, values: unknown[] = []) =>
       (await pool.query<R>(text, values)).rows,

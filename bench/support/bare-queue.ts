@@ -1,4 +1,5 @@
 import { createPostgresBackend, Worker } from "bullmq";
+import { bareConnection } from "./bare.js";
 import { serve } from "./child.js";
 import { machineTime } from "./noop.js";
 
@@ -22,7 +23,7 @@ const worker =
     ? new Worker(
         "bare",
         process_,
-        { ...options, connection: { connectionString: BENCH_DATABASE_URL, schema: "bullmq", max: 4 } },
+        { ...options, connection: bareConnection(BENCH_DATABASE_URL) },
         createPostgresBackend,
       )
     : new Worker("bare", process_, {
