@@ -8,6 +8,10 @@ import { CURRENT, type GraphServer } from "./server.js";
 import { ARCHIVE, limitsOf } from "./settings.js";
 
 const DAY_MS = 24 * 3600 * 1000;
+/** A server that lives and is not heard for so long hangs; while it loads it answers. */
+const UNHEARD_MS = 30_000;
+/** Once its log is written a server has nothing to do but to end. */
+const END_MS = 10_000;
 
 /**
  * Replaces the data by an RDB file. A server that nobody reaches loads it beside the present data and writes anew what it
@@ -69,9 +73,21 @@ async function tryOut(server: GraphServer, folder: string): Promise<void> {
   // Looked at below.
   running.catch(() => {});
   try {
-    await polling(context.signal, () => isLoaded(server, socket, () => ended));
+    let heardAt = performance.now();
+    const heard = (): void => {
+      heardAt = performance.now();
+    };
+    const isLost = (): boolean => ended || performance.now() - heardAt > UNHEARD_MS;
+    await polling(context.signal, () => isLoaded(server, socket, heard, isLost));
     const isWritten = await server.asAdmin((client) => writeAnew(server, client), { path: socket });
-    const { stdout, stderr } = await running;
+    const hanging = setTimeout(() => ending.abort(), END_MS);
+    const { stdout, stderr } = await running
+      .catch((error: unknown) => {
+        // What it could write is on the disk, and nobody else wrote anything.
+        if (ending.signal.aborted) return { stdout: "", stderr: "" };
+        throw error;
+      })
+      .finally(() => clearTimeout(hanging));
     if (!isWritten) throw notWritten(`${stdout}\n${stderr}`);
   } catch (error) {
     context.signal.throwIfAborted();
@@ -88,11 +104,17 @@ async function tryOut(server: GraphServer, folder: string): Promise<void> {
 }
 
 /** Whether the data is there; throws where it is more than the plan allows, also while it is being loaded. */
-async function isLoaded(server: GraphServer, path: string, ended: () => boolean): Promise<boolean> {
+async function isLoaded(
+  server: GraphServer,
+  path: string,
+  heard: () => void,
+  isLost: () => boolean,
+): Promise<boolean> {
   try {
     return await server.asAdmin(
       async (client) => {
         const used = numberIn(await infoOf(client, "memory"), "used_memory");
+        heard();
         const { maxMemory } = limitsOf(server.instance);
         if (used > maxMemory) {
           throw new EngineError(
@@ -107,7 +129,7 @@ async function isLoaded(server: GraphServer, path: string, ended: () => boolean)
       { path },
     );
   } catch (error) {
-    if (ended() || !(error instanceof EngineError) || error.code !== "unavailable") throw error;
+    if (isLost() || !(error instanceof EngineError) || error.code !== "unavailable") throw error;
     return false;
   }
 }
