@@ -375,6 +375,22 @@ describe("a webhook that fails", () => {
     expect((await bench.read(webhook.id)).enabled).toBe(true);
   });
 
+  test("is counted neither up nor out by a ping that fails", async () => {
+    const receiver = await openReceiver();
+    receiver.answer(() => ({ status: 500 }));
+    const webhook = await bench.create(receiver.url, { events: ["operation.accepted"] });
+    bench.start({ policy: { maxTries: 2 } });
+    await bench.accept();
+    await until("it fails", async () => (await bench.read(webhook.id)).failures === 2);
+    const { failingSince } = await bench.read(webhook.id);
+    await bench.installation.call("POST", `/api/v1/webhooks/${webhook.id}/test`);
+    await until("both were given up", async () => {
+      const failed = await bench.deliveries(webhook.id, "?status=failed");
+      return failed.length === 2 && failed.some(({ eventType }) => eventType === "webhook.ping");
+    });
+    expect(await bench.read(webhook.id)).toMatchObject({ enabled: true, failures: 2, failingSince });
+  });
+
   test("gets one message at a time, and many again when it is well", async () => {
     const receiver = await openReceiver();
     receiver.answer(() => ({ status: 500 }));

@@ -128,7 +128,7 @@ export class Outbox {
     const { policy, workerId } = this.#options;
     const { id, webhookId, attempt, event } = delivery;
     const failed = done.error !== null;
-    const failing = await holdWebhook(tx, delivery, failed && event.type !== PING);
+    const failing = await holdWebhook(tx, delivery, failed);
     const tries = delivery.tries + (failed ? 1 : 0);
     const isLast = done.gone || tries >= (delivery.maxTries ?? policy.maxTries);
     const status = failed ? (isLast ? "failed" : "pending") : "succeeded";
@@ -159,15 +159,19 @@ interface Failing {
   readonly failingMs: number;
 }
 
-/** Holds the webhook before the delivery, as everybody does, and counts; null where the try counts as no failure. */
+/**
+ * Holds the webhook before the delivery, as everybody does, and counts; null where the try counts as no failure. A ping
+ * that fails counts for nothing: somebody tries out whether the receiver is back.
+ */
 async function holdWebhook(
   tx: Sql,
-  { webhookId }: ClaimedDelivery,
+  { webhookId, event }: ClaimedDelivery,
   failed: boolean,
 ): Promise<Failing | null> {
-  if (failed) return (await tx.rows<Failing>(sql.COUNT_FAILURE, [webhookId]))[0] ?? null;
+  if (failed && event.type !== PING)
+    return (await tx.rows<Failing>(sql.COUNT_FAILURE, [webhookId]))[0] ?? null;
   const [held] = await tx.rows<{ failures: number }>(sql.HOLD, [webhookId]);
-  if ((held?.failures ?? 0) > 0) await tx.run(sql.COUNT_SUCCESS, [webhookId]);
+  if (!failed && (held?.failures ?? 0) > 0) await tx.run(sql.COUNT_SUCCESS, [webhookId]);
   return null;
 }
 
