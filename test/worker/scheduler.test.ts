@@ -272,6 +272,34 @@ describe("a schedule", () => {
     expect(started[0]).toContain("scheduler");
   });
 
+  test("whose start waits has it go on waiting where something came in its way just now, and says nothing", async () => {
+    const { organizationId } = gatehouse;
+    const queuedAt = new Date();
+    const book: ScheduleBook = {
+      kind: "deployment",
+      due: "true",
+      take: async () => ({
+        ...{
+          id: newId(),
+          organizationId,
+          projectId: null,
+          cron: "@daily",
+          timeZone: "UTC",
+          overlap: "queue",
+        },
+        ...{
+          now: queuedAt,
+          nextAt: new Date(queuedAt.getTime() + 60_000),
+          queuedAt,
+          obstacle: { running: "it" },
+        },
+      }),
+      start: async () => expect.unreachable("it was started"),
+      write: async () => expect.unreachable("it was written"),
+    };
+    expect(await schedules(book).runDue()).toBe(0);
+  });
+
   test("is read in the time zone that the job says, through either API", async () => {
     const job = await createJob("0 3 * * *");
     expect(await change(job, { timeZone: "Asia/Tokyo" })).toBe(200);

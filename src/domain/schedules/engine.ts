@@ -116,6 +116,8 @@ async function takeOne(tx: Transaction, book: ScheduleBook, logger: Logger): Pro
     });
     return true;
   }
+  // A start that waits, and something has come in its way since it was found: it goes on waiting.
+  if (!ticks && overlap === "queue") return false;
   const queues = overlap === "queue" && queuedAt === null;
   await record(tx, book, schedule, queues ? "schedule.queued" : "schedule.skipped", obstacle);
   const waitsSince = overlap === "queue" ? (queuedAt ?? now) : null;
