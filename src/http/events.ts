@@ -14,7 +14,7 @@ declare module "fastify" {
 /** Proxies cut connections on which nothing is said, most of them after 30 s or more. */
 const HEARTBEAT_MS = 15_000;
 const CHECK_MS = 1_000;
-/** A client that reads more slowly than this much is cut; it comes back and gets the present state. */
+/** A client that has so much left to read when more comes is cut; it comes back and gets the present state. */
 const MAX_BUFFERED = 256 * 1024;
 /** Until a client that lost its stream comes back. */
 const RECONNECT_MS = 2_000;
@@ -74,9 +74,10 @@ export class EventStream {
   #write(text: string): void {
     const { raw } = this.#reply;
     if (raw.writableEnded || raw.destroyed) return;
+    // Of what came before: an event of any size is only on its way after this turn of the event loop.
+    if (raw.writableLength > MAX_BUFFERED) return void raw.destroy();
     this.#saidAt = performance.now();
     raw.write(text);
-    if (raw.writableLength > MAX_BUFFERED) raw.destroy();
   }
 }
 

@@ -94,6 +94,20 @@ test("each change of an operation is an event, and the last one ends the stream"
   expect(confused.events()).toEqual([last]);
 });
 
+test("a state of any size comes whole", async () => {
+  const { id } = (await bench.sync(await bench.quickJob())).body;
+  await bench.gatehouse.waitDone(id);
+  await bench.gatehouse.database.query(
+    `UPDATE operations SET revision = revision + 1,
+       result = (SELECT jsonb_object_agg(n::text, gen_random_uuid()) FROM generate_series(1, 40000) n) WHERE id = $1`,
+    [id],
+  );
+  const stream = await follow(id);
+  await stream.ended;
+  expect(stream.text().length).toBeGreaterThan(1_000_000);
+  expect(stream.events().at(-1)?.operation).toEqual((await bench.read(id)).body);
+});
+
 test("who has seen the present state of one that goes on gets only what is new", async () => {
   const job = await bench.slowJob();
   const release = await bench.hold();
