@@ -51,7 +51,7 @@ export async function acceptWork(
     throw hold === null ? error : await hold.explain(error);
   });
   request.operationId = accepted.id;
-  const operation = await waitAsPreferred(services.waiters, request, reply, accepted);
+  const operation = await waitAsPreferred(services, request, reply, accepted);
   reply.headers(pointersTo(operation));
   await sayWhenToLook(services, reply, operation);
   return operation;

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
+import type { Ledger } from "../operations/ledger.js";
 import { isDone, type Operation } from "../operations/operation.js";
 import type { Waiters } from "../operations/waiters.js";
 
@@ -48,7 +49,7 @@ export function waitAskedFor(request: FastifyRequest): number | null {
  * was heeded. A client that goes away waits no longer.
  */
 export async function waitAsPreferred(
-  waiters: Waiters,
+  { waiters, ledger }: { readonly waiters: Waiters; readonly ledger: Ledger },
   request: FastifyRequest,
   reply: FastifyReply,
   operation: Operation,
@@ -61,8 +62,16 @@ export async function waitAsPreferred(
   const onClose = (): void => gone.abort();
   reply.raw.once("close", onClose);
   try {
-    return (await waiters.waitFor(operation.id, seconds * 1_000, gone.signal)) ?? operation;
+    const ended = await waiters.waitFor(operation.id, seconds * 1_000, gone.signal);
+    if (ended !== null || gone.signal.aborted) return ended ?? operation;
+    return await presentState(ledger, operation);
   } finally {
     reply.raw.off("close", onClose);
   }
+}
+
+/** As it is now; as it was, where that cannot be read: a request that was accepted is not answered with a fault. */
+async function presentState(ledger: Ledger, operation: Operation): Promise<Operation> {
+  const { id, organizationId } = operation;
+  return (await ledger.read(id, { organizationId, projects: null }).catch(() => null)) ?? operation;
 }

@@ -34,7 +34,7 @@ export const operationRoutes: FastifyPluginAsyncTypebox<{ services: Services }> 
       const seenBy = { organizationId: principal.organizationId, projects: projectFilter(principal) };
       const found = await services.ledger.read(operationIdOf(params.id), seenBy);
       if (found === null) throw notFound("operation");
-      const operation = await waitAsPreferred(services.waiters, request, reply, found);
+      const operation = await waitAsPreferred(services, request, reply, found);
       await sayWhenToLook(services, reply, operation);
       return toOperationWire(operation);
     },

@@ -69,7 +69,7 @@ export const databaseOperationRoutes: FastifyPluginAsyncTypebox<{
       const { principal, params } = request;
       const { id } = await service.get(principal, refOf(params));
       const found = await history.get(principal, id, idOf(params.operationId, "operation"));
-      const operation = await waitAsPreferred(services.waiters, request, reply, found);
+      const operation = await waitAsPreferred(services, request, reply, found);
       await sayWhenToLook(services, reply, operation);
       return toDatabaseOperationWire(operation, Date.now());
     },

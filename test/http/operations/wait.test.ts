@@ -2,6 +2,7 @@ import Fastify from "fastify";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { waitAsPreferred } from "../../../src/http/prefer.js";
 import { Waiters } from "../../../src/operations/waiters.js";
+import { newId } from "../../../src/platform/ids.js";
 import { until } from "../../support/until.js";
 import { type OperationsBench, openOperations } from "./support.js";
 
@@ -50,6 +51,25 @@ test("where time is up the present state is answered, with when to look again", 
   await bench.gatehouse.waitDone(answer.body.id);
 });
 
+test("it is the state at that time, not the one from before the wait", async () => {
+  const job = await bench.slowJob();
+  const release = await bench.hold();
+  const { id } = (await bench.sync(job)).body;
+  await bench.atTable(id);
+  const waiting = bench.read(id, prefer("wait=2"));
+  const { metrics } = bench.gatehouse.runtime;
+  const waiters = () => metrics.getSingleMetricAsString("gatehouse_waiters");
+  await until("it waits", async () => (await waiters()).endsWith("gatehouse_waiters 1"));
+  const nextOperationId = newId();
+  await bench.gatehouse.database.query("UPDATE operations SET next_operation_id = $2 WHERE id = $1", [
+    id,
+    nextOperationId,
+  ]);
+  expect((await waiting).body).toMatchObject({ status: "running", done: false, nextOperationId });
+  await release();
+  await bench.gatehouse.waitDone(id);
+});
+
 test("every 202 heeds it: a sync is answered with its end", async () => {
   const job = await bench.quickJob();
   const answer = await bench.sync(job, prefer('wait="30"'));
@@ -88,7 +108,9 @@ test("a client that goes away waits no longer", async () => {
   if (operation === null) throw new Error("it was accepted");
   const waiters = new Waiters(runtime.db, runtime.signals);
   const app = Fastify();
-  app.get("/", async (request, reply) => waitAsPreferred(waiters, request, reply, operation));
+  app.get("/", async (request, reply) =>
+    waitAsPreferred({ waiters, ledger: runtime.ledger }, request, reply, operation),
+  );
   const origin = await app.listen({ port: 0, host: "127.0.0.1" });
   const closed = new AbortController();
   const gone = fetch(origin, { ...prefer("wait=60"), signal: closed.signal }).catch(() => "gone");
