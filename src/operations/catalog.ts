@@ -17,6 +17,8 @@ export interface OperationKind {
 
 /** Below this priority somebody waits in a request: it takes none of its organization's slots. */
 export const URGENT = 50;
+/** Of those an organization has so many at work or on their way at once: all that it asks for come before anybody's work. */
+export const URGENT_AT_ONCE = 4;
 /** What schedules start comes behind what clients ask for. */
 export const SCHEDULED_HANDICAP = 10;
 

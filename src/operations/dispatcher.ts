@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../platform/logger.js";
 import { type Database, UNHURRIED } from "../platform/sql.js";
 import type { Span, Tracer } from "../platform/tracing.js";
-import { URGENT } from "./catalog.js";
+import { URGENT, URGENT_AT_ONCE } from "./catalog.js";
 import { WHERE_TO } from "./claim.js";
 import { ATTENDED, LINE, WAITING } from "./lines.js";
 import type { OperationQueue, QueueItem } from "./queue.js";
@@ -26,8 +26,8 @@ const LEFT = `${ATTENDED} AND (lease_expires_at IS NULL OR lease_expires_at < cl
 const UNSENT = "(dispatched_at IS NULL OR dispatched_at < clock_timestamp() - $1 * interval '1 millisecond')";
 
 /**
- * Each line is read from its front, and no further than its organization has free slots, so what waits behind costs
- * nothing. An operation's place counts those of its organization before it, at work and waiting: in the order of places
+ * Each line is read from its front, and no further than its organization has free slots, or may have urgent ones at
+ * once, so what waits behind costs nothing. An operation's place counts those of its organization before it, at work and waiting: in the order of places
  * all organizations take turns. Nobody waits for the disk: a mark that a crash of the server loses is made again, with
  * a second delivery.
  */
@@ -40,9 +40,14 @@ const DUE = {
              SELECT ${LINE} FROM operations WHERE ${WAITING} AND (${LINE}) > (line_organization, line_region)
              ORDER BY ${LINE} LIMIT 1) AS following),
          looked AS (SELECT * FROM lines LIMIT ${LINES}),
+         hurried AS (
+           SELECT organization_id AS hurried_organization, count(*)::int AS hurried FROM operations
+           WHERE ${ATTENDED} AND priority < ${URGENT} AND lease_expires_at >= clock_timestamp() GROUP BY 1),
          shares AS MATERIALIZED (
            SELECT *, ${limitOf("line_organization", "$4")} - busy AS free,
-             greatest(${LEAST_OF_LINE}, least(${MOST_OF_LINE}, ${WINDOW} / count(*) OVER ())) AS length FROM looked, LATERAL (
+             ${URGENT_AT_ONCE} - coalesce(hurried, 0) AS free_urgent,
+             greatest(${LEAST_OF_LINE}, least(${MOST_OF_LINE}, ${WINDOW} / count(*) OVER ())) AS length
+           FROM looked LEFT JOIN hurried ON hurried_organization = line_organization, LATERAL (
              SELECT count(*)::int AS busy FROM operation_slots
              WHERE organization_id = line_organization AND operation_id IS NOT NULL) AS taken),
          fronts AS (
@@ -54,7 +59,7 @@ const DUE = {
              FROM (SELECT id AS front_id, priority AS front_priority FROM operations
                    WHERE ${WAITING} AND organization_id = line_organization AND coalesce(region, '') = line_region
                    ORDER BY priority, id LIMIT length + greatest(0, least(free, length))) AS front) AS placed
-           WHERE place <= CASE WHEN urgent THEN length ELSE least(free, length) END),
+           WHERE place <= least(length, CASE WHEN urgent THEN free_urgent ELSE free END)),
          found AS (
            SELECT front_id AS found_id, rank FROM fronts WHERE number <= ${WINDOW}
            UNION ALL

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { requestCancel } from "../../src/operations/cancel.js";
+import { URGENT_AT_ONCE } from "../../src/operations/catalog.js";
 import { Dispatcher } from "../../src/operations/dispatcher.js";
 import { Ledger } from "../../src/operations/ledger.js";
 import type { Operation } from "../../src/operations/operation.js";
@@ -235,6 +236,23 @@ describe("what is sent", () => {
     const [question] = await accept(organizationId, 1, { operationType: "check" });
     await dispatcher.dispatch();
     expect(ids(sent)).toEqual([question?.id, asked?.id, scheduled?.id]);
+  });
+
+  test("lets no organization's questions keep others from beginning, however many it asks", async () => {
+    const asker = newId();
+    const questions = await accept(asker, 20, { operationType: "check" });
+    const [other] = await accept(newId(), 1, { operationType: "check" });
+    const [work] = await accept(newId(), 1);
+    await dispatcher.dispatch();
+    const first = questions.slice(0, URGENT_AT_ONCE).map(({ id }) => id);
+    expect(ids(sent).sort()).toEqual([...first, other?.id, work?.id].sort());
+    for (const id of first) expect(await ledger.claim(id, "w", LEASE_MS)).not.toBeNull();
+    await dispatcher.dispatch();
+    expect(sent).toHaveLength(URGENT_AT_ONCE + 2);
+    await ledger.finish(first[0] ?? "", 1, SUCCEEDED);
+    await dispatcher.dispatch();
+    expect(ids(sent)).toContain(questions[URGENT_AT_ONCE]?.id);
+    expect(sent).toHaveLength(URGENT_AT_ONCE + 3);
   });
 
   test("lets what another's schedule asks for begin before the tail of many that clients ask for", async () => {
