@@ -1,5 +1,5 @@
 import type { Statement } from "../platform/sql.js";
-import { COLUMNS } from "./columns.js";
+import { LISTED_COLUMNS } from "./columns.js";
 import type { OperationStatus } from "./operation.js";
 
 /** Who may see operations: an organization, and null or the projects within it. */
@@ -74,12 +74,12 @@ export function listing({ seenBy, filter, limit, before, of }: ListRequest): [St
   const { projects } = seenBy;
   if (projects === null) {
     return [
-      { name, text: `SELECT ${COLUMNS} FROM operations WHERE ${where} ORDER BY id DESC LIMIT $2` },
+      { name, text: `SELECT ${LISTED_COLUMNS} FROM operations WHERE ${where} ORDER BY id DESC LIMIT $2` },
       values,
     ];
   }
   // The newest of each project, and of those the newest: what other projects have in between costs nothing.
-  const text = `SELECT ${COLUMNS} FROM operations JOIN (
+  const text = `SELECT ${LISTED_COLUMNS} FROM operations JOIN (
       SELECT found_id FROM unnest($${values.push(projects)}::uuid[]) AS reached (reached_id), LATERAL (
         SELECT id AS found_id FROM operations WHERE project_id = reached_id AND ${where} ORDER BY id DESC LIMIT $2
       ) AS found ORDER BY found_id DESC LIMIT $2) AS newest ON id = found_id ORDER BY id DESC`;

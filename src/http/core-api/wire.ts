@@ -84,7 +84,9 @@ export const OperationWire = Type.Object(
         message: nullable(Type.String()),
       }),
     ),
-    result: Type.Unknown({ description: "What came of it; null until it has succeeded." }),
+    result: Type.Unknown({
+      description: "What came of it; null until it has succeeded, and in lists where it is large.",
+    }),
     error: nullable(
       Type.Object(
         { type: Type.String(), title: Type.String(), status: Type.Integer(), detail: Type.String() },

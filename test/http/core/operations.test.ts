@@ -108,6 +108,18 @@ test("the list is newest first and filtered by status and type", async () => {
   expect((await list("?status=happy")).status).toBe(400);
 });
 
+test("the list leaves out a large result, which the operation itself has", async () => {
+  const [id = ""] = await idsOf("?status=succeeded&limit=1");
+  await gatehouse.database.query(
+    "UPDATE operations SET result = (SELECT jsonb_agg(gen_random_uuid()) FROM generate_series(1, 1000)) WHERE id = $1",
+    [id],
+  );
+  const { items } = (await list("?status=succeeded&limit=1")).body;
+  expect(items).toMatchObject([{ id, result: null }]);
+  const read = await gatehouse.call("GET", `/api/v1/operations/${id}`);
+  expect(read.body).toMatchObject({ id, result: { length: 1000 } });
+});
+
 test("the list is filtered by resource, project and time", async () => {
   expect(await idsOf(`?resource=${failed.resource.id}`)).toEqual([failed.id]);
   expect(await idsOf(`?project=${crypto.randomUUID()}`)).toEqual([]);
