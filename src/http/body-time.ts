@@ -5,7 +5,10 @@ import fp from "fastify-plugin";
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** The body may be large: it may take as long as it goes on coming. */
+    /**
+     * The body may be large: it may take as long as it goes on coming. Its route reads it after the hooks, so it heeds
+     * `request.replayUpload` and calls `KeyHold.includeUpload`, and has `idempotency: "transaction"`.
+     */
     upload?: true;
   }
 }

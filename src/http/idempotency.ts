@@ -22,6 +22,11 @@ declare module "fastify" {
   interface FastifyRequest {
     /** The hold on the request's Idempotency-Key; null: it has none. */
     idempotency: KeyHold | null;
+    /**
+     * On routes with `upload: true`, where the request's Idempotency-Key has an answer already: the route reads the
+     * upload to its end, and answers by this alone. Null: it goes on.
+     */
+    replayUpload: ReplayUpload | null;
   }
 }
 
@@ -34,6 +39,9 @@ export interface Idempotency {
   readonly hashesOf: (content: string) => readonly Uint8Array[];
 }
 
+/** Repeats the first answer. Throws where another upload was sent then. @param digest of what was uploaded now */
+type ReplayUpload = (digest: string) => FastifyReply;
+
 /** 1 to 255 visible characters: an UUID, mostly. */
 const KEY = /^[\x21-\x7e]{1,255}$/;
 
@@ -42,16 +50,32 @@ export class KeyHold {
   /** Whether the route itself keeps the answer, with its effect. */
   readonly inTransaction: boolean;
   readonly #keys: IdempotencyKeys;
-  readonly #request: Repeatable;
+  #request: Repeatable;
+  readonly #hashWith: (digest: string) => Uint8Array;
   readonly #isGone: () => boolean;
   readonly #claim = newId();
 
-  /** @param isGone whether the client has hung up */
-  constructor(keys: IdempotencyKeys, request: Repeatable, inTransaction: boolean, isGone: () => boolean) {
+  /**
+   * @param isGone whether the client has hung up
+   * @param hashWith the request's hash with that of an upload
+   */
+  constructor(
+    keys: IdempotencyKeys,
+    request: Repeatable,
+    inTransaction: boolean,
+    isGone: () => boolean,
+    hashWith: (digest: string) => Uint8Array = () => request.requestHash,
+  ) {
     this.#keys = keys;
     this.#request = request;
     this.inTransaction = inTransaction;
     this.#isGone = isGone;
+    this.#hashWith = hashWith;
+  }
+
+  /** What was uploaded makes the request the same as an earlier one, too: to be told before the answer is kept. */
+  includeUpload(digest: string): void {
+    this.#request = { ...this.#request, requestHash: this.#hashWith(digest) };
   }
 
   claim(): Promise<boolean> {
@@ -99,7 +123,8 @@ export class KeyHold {
  * the same request under the same key within 24 hours gets the first answer again, with `Idempotent-Replayed: true`,
  * and nothing is done; another query or body is 422; a request whose first is still in flight is 409 with
  * `Retry-After`. Keys are a principal's own, per method and path. Failures are not repeated: they have changed nothing,
- * and whatever is sent under their key next, the same or another body, is a new request.
+ * and whatever is sent under their key next, the same or another body, is a new request. An upload is compared once it
+ * was read, so its route does that: see `replayUpload` and `KeyHold.includeUpload`.
  *
  * What is guaranteed:
  * - Routes that accept operations (sync, cancel, retry, a test with `respond-async`) keep the answer in the transaction that accepts: exactly
@@ -114,22 +139,24 @@ export class KeyHold {
 export const idempotencyPlugin = fp<Idempotency>(
   async (app: FastifyInstance, { keys, hashesOf }: Idempotency) => {
     app.decorateRequest("idempotency", null);
+    app.decorateRequest("replayUpload", null);
     const begin = async (request: FastifyRequest, reply: FastifyReply, key: string): Promise<boolean> => {
       const asked = describe(request, key);
-      const hashes = hashesOf(asked.content);
-      const [requestHash = new Uint8Array()] = hashes;
-      const { idempotency } = request.routeOptions.config;
+      const hashesWith = (digest?: string) => hashesOf(contentOf(request, digest));
+      const hashWith = (digest?: string) => hashesWith(digest)[0] ?? new Uint8Array();
+      const { idempotency, upload } = request.routeOptions.config;
       const inTransaction =
         idempotency === "transaction" || (idempotency !== undefined && prefersAsync(request));
       const found = await keys.find(asked.id);
       const refusal = found?.refusal ?? null;
       if (found !== null && refusal === null) {
-        replay(request, reply, found, hashes);
-        return false;
+        const replayWith = (digest?: string) => replay(request, reply, found, hashesWith(digest));
+        if (upload === true) request.replayUpload = replayWith;
+        else replayWith();
+        return upload === true;
       }
-      const hold = new KeyHold(keys, { ...asked, requestHash, refusal }, inTransaction, () =>
-        isGone(request),
-      );
+      const repeatable = { ...asked, requestHash: hashWith(), refusal };
+      const hold = new KeyHold(keys, repeatable, inTransaction, () => isGone(request), hashWith);
       if (!inTransaction && !(await hold.claim())) throw keyInFlight();
       request.idempotency = hold;
       return true;
@@ -155,7 +182,7 @@ export const idempotencyPlugin = fp<Idempotency>(
   { name: "idempotency", dependencies: ["guard"] },
 );
 
-/** What makes a request the same as an earlier one. Throws an invalid request where it cannot be told. */
+/** Whose key it is, and of what. Throws an invalid request where it cannot be told. */
 function describe(request: FastifyRequest, key: string) {
   if (!KEY.test(key)) {
     const message = "must be 1 to 255 visible ASCII characters";
@@ -169,8 +196,13 @@ function describe(request: FastifyRequest, key: string) {
   return {
     ...{ method, path, projects: projectFilter(principal) },
     id: createHash("sha256").update(JSON.stringify(scope)).digest(),
-    content: JSON.stringify([request.query, request.body ?? null], inOrder),
   };
+}
+
+/** What makes a request the same as an earlier one. What is uploaded comes after its hooks, and counts by its digest. */
+function contentOf({ query, body }: FastifyRequest, digest?: string): string {
+  const sent = [query, body ?? null];
+  return JSON.stringify(digest === undefined ? sent : [...sent, digest], inOrder);
 }
 
 /** Members in the order of their names: the order in which they were sent says nothing. */

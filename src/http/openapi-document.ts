@@ -48,7 +48,7 @@ const HEADERS: Readonly<Record<string, Record<string, object>>> = {
 const IDEMPOTENCY_KEY = {
   ...{ name: "Idempotency-Key", in: "header" },
   description:
-    "1 to 255 visible ASCII characters: the same request under the same key is done once, and its answer is given again for 24 hours; another request under it is 422, and 409 while the first is in flight. Refusals are not kept: they have changed nothing.",
+    "1 to 255 visible ASCII characters: the same request under the same key is done once, and its answer is given again for 24 hours; another request under it, such as one with another archive, is 422, and 409 while the first is in flight. Refusals are not kept: they have changed nothing.",
   schema: { type: "string", minLength: 1, maxLength: 255 },
   example: "8e03978e-40d5-43dd-bc93-6894a57f9324",
 };

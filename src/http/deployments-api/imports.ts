@@ -64,10 +64,12 @@ async function importArchive(
       "send the archive as multipart/form-data, in a field named file",
     );
   }
+  if (request.replayUpload !== null) return replayImport(request, uploads, request.replayUpload);
   return answerAccepted(services, request, reply, {}, async (onAccept) => {
     // Nobody sends gigabytes to be told what could be said before.
     await archives.requireImportable(principal, database);
     const upload = await readUpload(request, uploads);
+    request.idempotency?.includeUpload(upload.sha256);
     try {
       return await archives.import(principal, database, upload, onAccept);
     } catch (error) {
@@ -75,6 +77,20 @@ async function importArchive(
       throw error;
     }
   });
+}
+
+/**
+ * The answer to a key that is known: only the whole archive tells whether it is the first one's. It is read like any
+ * other, so the same limits hold, and a chore removes it where the process dies here.
+ */
+async function replayImport(
+  request: FastifyRequest,
+  uploads: Uploads,
+  replay: (digest: string) => FastifyReply,
+): Promise<FastifyReply> {
+  const upload = await readUpload(request, uploads);
+  await uploads.discard(upload);
+  return replay(upload.sha256);
 }
 
 /** Stores the one file of a form as it comes. Throws where the form has anything else, or is cut off. */

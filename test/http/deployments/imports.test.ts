@@ -186,8 +186,66 @@ describe("an import", () => {
     statusOf(first, 202);
     const again = await send(archive, database.id, key);
     expect(again.body).toEqual(first.body);
+    expect(again.headers["idempotent-replayed"]).toBe("true");
     expect(await uploads()).toHaveLength(1);
     await api.end(first.body.operationId);
+    // Whatever the file was called, and whatever became of the database.
+    await api.put(database.id, "paused");
+    const later = await send(form(part("file", CONTENT, "b.rdb")), database.id, key);
+    expect([later.status, later.body]).toEqual([202, first.body]);
+    await cleanUpArchives(api.gatehouse.runtime.db, blobs);
+    expect(await uploads()).toEqual([]);
+  });
+
+  test("of another archive under the same Idempotency-Key is a 422, and of no form a 400: nothing of them stays", async () => {
+    const key = { "idempotency-key": "import-of-the-evening" };
+    const first = await send(form(part("file", CONTENT, "a.rdb")), database.id, key);
+    statusOf(first, 202);
+    const kept = await uploads();
+    // As long, and of the same name: one byte differs.
+    const other = Buffer.from(CONTENT);
+    other.writeUInt8(other.readUInt8(0) ^ 1);
+    statusOf(await send(form(part("file", other, "a.rdb")), database.id, key), 422);
+    statusOf(await send(form(part("file", CONTENT, "a.rdb"), part("note", "x")), database.id, key), 400);
+    statusOf(await send(part("file", CONTENT, "a.rdb").subarray(0, 1_000), database.id, key), 400);
+    statusOf(await send(form(part("file", Buffer.alloc(1024 ** 2 + 1), "a.rdb")), database.id, key), 413);
+    expect(await uploads()).toEqual(kept);
+    await api.end(first.body.operationId);
+    statusOf(await send(form(part("file", other, "a.rdb")), database.id, key), 422);
+    await cleanUpArchives(api.gatehouse.runtime.db, blobs);
+    expect(await uploads()).toEqual([]);
+  });
+
+  test("that was refused leaves its Idempotency-Key free, for any archive", async () => {
+    const key = { "idempotency-key": "import-of-the-night" };
+    await api.put(database.id, "paused");
+    statusOf(await send(form(part("file", CONTENT, "a.rdb")), database.id, key), 409);
+    await api.put(database.id, "running");
+    statusOf(await send(form(), database.id, key), 400);
+    const accepted = await send(form(part("file", Buffer.from("another"), "a.rdb")), database.id, key);
+    statusOf(accepted, 202);
+    expect(accepted.headers["idempotent-replayed"]).toBeUndefined();
+    await api.end(accepted.body.operationId);
+    await cleanUpArchives(api.gatehouse.runtime.db, blobs);
+  });
+
+  test("sent three times at once under one Idempotency-Key is one, and the others are told to come again", async () => {
+    const key = { "idempotency-key": "import-of-all" };
+    const archives = ["one", "one", "two"].map((text) => form(part("file", text, "a.rdb")));
+    const answers = await Promise.all(archives.map((archive) => send(archive, database.id, key)));
+    const accepted = answers.filter(({ status }) => status === 202);
+    expect(new Set(accepted.map(({ body }) => body.operationId)).size).toBe(1);
+    for (const { status, headers } of answers) {
+      if (status === 409) expect(headers["retry-after"]).toBe("1");
+      else expect([202, 422]).toContain(status);
+    }
+    const settled = await Promise.all(archives.map((archive) => send(archive, database.id, key)));
+    expect([
+      ["202", "202", "422"],
+      ["202", "422", "422"],
+    ]).toContainEqual(settled.map(({ status }) => String(status)).sort());
+    expect(await uploads()).toHaveLength(1);
+    await api.end(accepted[0]?.body.operationId ?? "");
     await cleanUpArchives(api.gatehouse.runtime.db, blobs);
   });
 
