@@ -91,19 +91,25 @@ export async function startWorker(
   const auditEvents = new AuditEvents(prisma);
   const issuedTokens = new IssuedTokens(prisma);
   const chores: Chore[] = [
-    { name: "operations", run: () => pruneOperations(runtime.db, config.operationRetentionDays) },
-    { name: "runs", run: () => pruneRuns(runtime.db, config.runRetentionDays) },
-    { name: "audit events", run: () => auditEvents.prune(config.auditRetentionDays) },
-    { name: "webhook deliveries", run: () => pruneWebhooks(runtime.db, config.webhookRetentionDays) },
-    { name: "token counts", run: () => issuedTokens.prune(config.auditRetentionDays) },
+    {
+      name: "operations",
+      run: (signal) => pruneOperations(runtime.db, config.operationRetentionDays, signal),
+    },
+    { name: "runs", run: (signal) => pruneRuns(runtime.db, config.runRetentionDays, signal) },
+    { name: "audit events", run: (signal) => auditEvents.prune(config.auditRetentionDays, signal) },
+    {
+      name: "webhook deliveries",
+      run: (signal) => pruneWebhooks(runtime.db, config.webhookRetentionDays, signal),
+    },
+    { name: "token counts", run: (signal) => issuedTokens.prune(config.auditRetentionDays, signal) },
   ];
   const housekeeping = new Housekeeping(chores, logger);
   housekeeping.start(HOUR_MS);
   const idempotencyKeys = new IdempotencyKeys(runtime.db, masterKey);
   const often: Chore[] = [
-    { name: "idempotency keys", run: () => idempotencyKeys.prune() },
+    { name: "idempotency keys", run: (signal) => idempotencyKeys.prune(signal) },
     { name: "lost slots", run: () => freeLostSlots(runtime.db) },
-    { name: "archives", run: () => cleanUpArchives(runtime.db, runtime.blobs) },
+    { name: "archives", run: (signal) => cleanUpArchives(runtime.db, runtime.blobs, signal) },
   ];
   const oftenKeeping = new Housekeeping(often, logger);
   oftenKeeping.start(MINUTE_MS);

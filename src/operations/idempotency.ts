@@ -1,4 +1,5 @@
 import { Batch } from "../platform/batch.js";
+import { inBatches } from "../platform/batches.js";
 import type { MasterKey } from "../platform/crypto.js";
 import type { Database, Sql } from "../platform/sql.js";
 import { IN_FLIGHT, NEVER, SEALED_UNTIL, type Taking, take } from "./takings.js";
@@ -205,12 +206,9 @@ export class IdempotencyKeys {
   }
 
   /** Removes what has expired, secrets first, in batches; says how much. */
-  async prune(): Promise<number> {
-    let removed = 0;
-    for (const statement of [UNSEAL, PRUNE]) {
-      for (let batch = BATCH; batch === BATCH; removed += batch) batch = await this.#db.run(statement);
-    }
-    return removed;
+  async prune(signal?: AbortSignal): Promise<number> {
+    const unsealed = await inBatches(BATCH, signal, () => this.#db.run(UNSEAL));
+    return unsealed + (await inBatches(BATCH, signal, () => this.#db.run(PRUNE)));
   }
 }
 

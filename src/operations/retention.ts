@@ -1,3 +1,4 @@
+import { inBatches } from "../platform/batches.js";
 import type { Sql } from "../platform/sql.js";
 
 const BATCH = 1_000;
@@ -19,8 +20,6 @@ const PRUNE = {
 };
 
 /** Removes operations that ended more than `days` ago, in batches; says how many. Their runs stay. */
-export async function pruneOperations(sql: Sql, days: number): Promise<number> {
-  let removed = 0;
-  for (let batch = BATCH; batch === BATCH; removed += batch) batch = await sql.run(PRUNE, [days]);
-  return removed;
+export function pruneOperations(sql: Sql, days: number, signal?: AbortSignal): Promise<number> {
+  return inBatches(BATCH, signal, () => sql.run(PRUNE, [days]));
 }

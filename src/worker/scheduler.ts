@@ -5,6 +5,7 @@ import type { Logger } from "../platform/logger.js";
 export class Scheduler {
   readonly #schedules: Schedules;
   readonly #logger: Logger;
+  readonly #stopping = new AbortController();
   #timer: NodeJS.Timeout | null = null;
   #looking: Promise<void> | null = null;
 
@@ -17,7 +18,9 @@ export class Scheduler {
     this.#timer ??= setInterval(() => void this.#look(), everyMs);
   }
 
+  /** For good: waits for the schedule that is being started, not for all that are due. */
   async stop(): Promise<void> {
+    this.#stopping.abort();
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#timer = null;
     await this.#looking;
@@ -26,7 +29,7 @@ export class Scheduler {
   /** One look at a time; never rejects: what is due now is due at the next look too. */
   #look(): Promise<void> {
     this.#looking ??= this.#schedules
-      .runDue()
+      .runDue(this.#stopping.signal)
       .then(() => {})
       .catch((error: unknown) => this.#logger.warn({ err: error }, "schedules could not be looked at"))
       .finally(() => {

@@ -1,7 +1,11 @@
+import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { pruneRuns } from "../../src/domain/jobs/retention.js";
 import { pruneOperations } from "../../src/operations/retention.js";
+import { Housekeeping } from "../../src/worker/housekeeping.js";
 import { type OperationsBench, openOperations } from "../http/operations/support.js";
+import { until } from "../support/until.js";
+import { silent } from "./support.js";
 
 let bench: OperationsBench;
 beforeAll(async () => {
@@ -19,6 +23,50 @@ const idsOf = async (table: "operations" | "runs"): Promise<string[]> =>
   (await bench.gatehouse.database.query<{ id: string }>(`SELECT id FROM ${table} ORDER BY id`)).map(
     ({ id }) => id,
   );
+
+/** Operations that ended 31 days ago. */
+const addOld = (count: number): Promise<unknown> =>
+  bench.gatehouse.database.query(
+    `INSERT INTO operations (id, organization_id, operation_type, resource_type, resource_id, status, timeout_seconds,
+       created_by, finished_at)
+     SELECT ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, gen_random_uuid(), 'sync', 'run',
+       gen_random_uuid(), 'succeeded', 1, '{}', now() - interval '31 days' FROM generate_series(1, $1::int) n`,
+    [count],
+  );
+
+test("a chore that has much left ends with the batch that is under way when it is told to stop; the next goes on", async () => {
+  const { database, runtime } = bench.gatehouse;
+  await addOld(2_500);
+  const begun: string[] = [];
+  const housekeeping = () =>
+    new Housekeeping(
+      ["first", "second"].map((name) => ({
+        name,
+        run: (signal) => {
+          begun.push(name);
+          return pruneOperations(runtime.db, 30, signal);
+        },
+      })),
+      silent,
+    );
+  const holder = new pg.Client({ connectionString: database.url });
+  await holder.connect();
+  await holder.query("BEGIN; LOCK TABLE operations IN SHARE MODE");
+  const stopping = housekeeping();
+  const worked = stopping.work();
+  const waiting = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+    AND query LIKE 'DELETE FROM operations%'`;
+  await until("a batch is under way", async () => (await database.query(waiting)).length === 1);
+  const stopped = stopping.stop();
+  await holder.query("COMMIT");
+  await holder.end();
+  await stopped;
+  await worked;
+  expect(begun).toEqual(["first"]);
+  expect(await idsOf("operations")).toHaveLength(1_500);
+  await housekeeping().work();
+  expect(await idsOf("operations")).toEqual([]);
+});
 
 test("operations that ended long ago go, in batches; what goes on, is young or ended lately stays", async () => {
   const { database, runtime } = bench.gatehouse;
@@ -38,12 +86,7 @@ test("operations that ended long ago go, in batches; what goes on, is young or e
     await accept(ago(20), "failed", 20),
   ];
   for (const status of ["succeeded", "failed", "cancelled"]) await accept(ago(40), status, 39);
-  await database.query(
-    `INSERT INTO operations (id, organization_id, operation_type, resource_type, resource_id, status, timeout_seconds,
-       created_by, finished_at)
-     SELECT ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, gen_random_uuid(), 'sync', 'run',
-       gen_random_uuid(), 'succeeded', 1, '{}', now() - interval '31 days' FROM generate_series(1, 1500) n`,
-  );
+  await addOld(1_500);
   expect(await pruneOperations(runtime.db, 30)).toBe(1_503);
   expect(await idsOf("operations")).toEqual([...stay].sort());
   expect(await pruneOperations(runtime.db, 30)).toBe(0);
@@ -63,6 +106,7 @@ test("runs, steps and logs outlive their operation, and go together when their o
      UPDATE step_logs SET run_id = $2 WHERE run_id = $1`,
     [runId, old],
   );
+  expect(await pruneRuns(runtime.db, 90, AbortSignal.abort())).toBe(0);
   expect(await pruneRuns(runtime.db, 90)).toBe(1);
   expect(await idsOf("runs")).toEqual([young.resource.id]);
   const orphans = "SELECT 1 FROM step_logs WHERE run_id = $1 UNION ALL SELECT 1 FROM steps WHERE run_id = $1";

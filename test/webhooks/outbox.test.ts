@@ -200,6 +200,7 @@ describe("what was sent", () => {
       [webhook.id],
     );
     await bench.accept();
+    expect(await pruneWebhooks(db, 9, AbortSignal.abort())).toBe(0);
     expect(await pruneWebhooks(db, 9)).toBe(2_500);
     expect(await typesOf(webhook.id)).toEqual(["operation.accepted"]);
     expect(await pruneWebhooks(db, 9)).toBe(0);

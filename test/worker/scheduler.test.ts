@@ -111,6 +111,15 @@ describe("a schedule", () => {
     expect((await runsOf(job)).map(({ trigger }) => trigger)).toEqual(["schedule"]);
   });
 
+  test("that is due while its worker stops is left to the next one", async () => {
+    const job = await createJob("@hourly");
+    await makeDue(job, "1 second");
+    expect(await schedules().runDue(AbortSignal.abort())).toBe(0);
+    expect(await runsOf(job)).toEqual([]);
+    await schedules().runDue();
+    expect(await runsOf(job)).toHaveLength(1);
+  });
+
   test("makes up for many missed ticks by one run, and goes on in the future", async () => {
     const job = await createJob("* * * * *");
     await makeDue(job, "3 days");

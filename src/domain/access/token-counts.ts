@@ -1,4 +1,5 @@
 import type { Principal } from "../../auth/principal.js";
+import { inBatches } from "../../platform/batches.js";
 import type { PrismaClient } from "../../platform/prisma.js";
 import { findClient } from "./client-view.js";
 
@@ -36,15 +37,15 @@ export class IssuedTokens {
   }
 
   /** Removes counts that are older than `days`, in batches; says how many. */
-  async prune(days: number): Promise<number> {
-    let removed = 0;
-    for (;;) {
-      // An array is looked for once; a plan may run a subquery of IN again and again.
-      const batch = await this.#prisma.$executeRaw`DELETE FROM token_counts WHERE ctid = ANY (ARRAY
-        (SELECT t.ctid FROM token_counts t
-         WHERE t.hour < now() - ${days}::int * interval '1 day' LIMIT ${BATCH}::int))`;
-      removed += batch;
-      if (batch < BATCH) return removed;
-    }
+  prune(days: number, signal?: AbortSignal): Promise<number> {
+    // An array is looked for once; a plan may run a subquery of IN again and again.
+    return inBatches(
+      BATCH,
+      signal,
+      async () =>
+        this.#prisma.$executeRaw`DELETE FROM token_counts WHERE ctid = ANY (ARRAY
+          (SELECT t.ctid FROM token_counts t
+           WHERE t.hour < now() - ${days}::int * interval '1 day' LIMIT ${BATCH}::int))`,
+    );
   }
 }

@@ -1,4 +1,5 @@
 import { type Principal, projectFilter } from "../../auth/principal.js";
+import { inBatches } from "../../platform/batches.js";
 import { AppError } from "../../platform/errors.js";
 import type { PrismaClient } from "../../platform/prisma.js";
 
@@ -93,16 +94,13 @@ export class AuditEvents {
   }
 
   /** Removes events older than `days`, in batches; says how many. */
-  async prune(days: number): Promise<number> {
-    let removed = 0;
-    for (;;) {
-      const batch = await this.#prisma.$transaction(async (tx) => {
+  prune(days: number, signal?: AbortSignal): Promise<number> {
+    return inBatches(BATCH, signal, () =>
+      this.#prisma.$transaction(async (tx) => {
         await tx.$executeRaw`SELECT set_config('gatehouse.audit_retention', 'on', true)`;
         return tx.$executeRaw`DELETE FROM audit_events WHERE id IN
           (SELECT id FROM audit_events WHERE time < now() - ${days}::int * interval '1 day' LIMIT ${BATCH}::int)`;
-      });
-      removed += batch;
-      if (batch < BATCH) return removed;
-    }
+      }),
+    );
   }
 }

@@ -21,23 +21,30 @@ const UPLOADS = `SELECT o.payload -> 'upload' ->> 'blobKey' AS "blobKey", o.fini
 /**
  * Removes archives that nobody wants any more: snapshots and exports that were deleted or have expired, and their
  * rows after them; uploads whose operation has ended or never came; what dead writers left. Says how much.
+ * @param signal looked at between archives: a large one may take a while to go
  */
-export async function cleanUpArchives(db: Database, blobs: Blobs): Promise<number> {
+export async function cleanUpArchives(db: Database, blobs: Blobs, signal?: AbortSignal): Promise<number> {
   let removed = 0;
   for (const table of ["snapshots", "deployment_exports"] as const) {
     await db.run(EXPIRE(table));
-    removed += await removeUnwanted(db, blobs, table);
+    removed += await removeUnwanted(db, blobs, table, signal);
   }
-  removed += await removeUploads(db, blobs);
-  return removed + (await blobs.clearUnfinished(UNFINISHED_MS));
+  removed += await removeUploads(db, blobs, signal);
+  return signal?.aborted === true ? removed : removed + (await blobs.clearUnfinished(UNFINISHED_MS));
 }
 
 /** First what is large, then the row that says where it was: dying in between, the next time does it. */
-async function removeUnwanted(db: Database, blobs: Blobs, table: ArchiveTable): Promise<number> {
+async function removeUnwanted(
+  db: Database,
+  blobs: Blobs,
+  table: ArchiveTable,
+  signal?: AbortSignal,
+): Promise<number> {
   let removed = 0;
   for (;;) {
     const rows = await db.rows<{ id: string; blobKey: string }>(UNWANTED(table));
     for (const { id, blobKey } of rows) {
+      if (signal?.aborted === true) return removed;
       await blobs.delete(blobKey);
       removed += await db.run(`DELETE FROM ${table} WHERE id = $1 AND state = 'deleted'`, [id]);
     }
@@ -45,7 +52,7 @@ async function removeUnwanted(db: Database, blobs: Blobs, table: ArchiveTable): 
   }
 }
 
-async function removeUploads(db: Database, blobs: Blobs): Promise<number> {
+async function removeUploads(db: Database, blobs: Blobs, signal?: AbortSignal): Promise<number> {
   const found = new Map<string, Date>();
   for await (const { key, modifiedAt } of blobs.list("uploads")) found.set(key, modifiedAt);
   if (found.size === 0) return 0;
@@ -55,6 +62,7 @@ async function removeUploads(db: Database, blobs: Blobs): Promise<number> {
   for (const [key, modifiedAt] of found) {
     const needed = operations.get(key) ?? Date.now() - modifiedAt.getTime() < UPLOAD_GRACE_MS;
     if (needed) continue;
+    if (signal?.aborted === true) return removed;
     await blobs.delete(key);
     removed += 1;
   }

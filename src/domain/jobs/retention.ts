@@ -1,4 +1,5 @@
 import { FIRST_ID_KEPT } from "../../operations/retention.js";
+import { inBatches } from "../../platform/batches.js";
 import type { Database } from "../../platform/sql.js";
 
 /** Each with all that its steps printed. */
@@ -14,15 +15,13 @@ const OLD = {
  * Removes runs that ended more than `days` ago, with their steps and logs, in batches; says how many. They have a
  * retention of their own: no run needs its operation, and no operation its run.
  */
-export async function pruneRuns(db: Database, days: number): Promise<number> {
-  let removed = 0;
-  for (let batch = BATCH; batch === BATCH; removed += batch) {
-    batch = await db.transaction(async (tx) => {
+export function pruneRuns(db: Database, days: number, signal?: AbortSignal): Promise<number> {
+  return inBatches(BATCH, signal, () =>
+    db.transaction(async (tx) => {
       const ids = (await tx.rows<{ id: string }>(OLD, [days])).map(({ id }) => id);
       await tx.run("DELETE FROM step_logs WHERE run_id = ANY ($1::uuid[])", [ids]);
       await tx.run("DELETE FROM runs WHERE id = ANY ($1::uuid[])", [ids]);
       return ids.length;
-    });
-  }
-  return removed;
+    }),
+  );
 }

@@ -83,13 +83,17 @@ export class Schedules {
     this.#look = `SELECT ${books.map(({ due }) => `(${due})`).join(" OR ")} AS due`;
   }
 
-  /** Takes everything that is due; says how much. Rejects where one kind could not be looked at, after the others. */
-  async runDue(): Promise<number> {
+  /**
+   * Takes everything that is due, one after the other, until `signal` tells it to stop; says how much. Rejects where one
+   * kind could not be looked at, after the others.
+   */
+  async runDue(signal?: AbortSignal): Promise<number> {
     const [look] = await this.#db.rows<{ due: boolean }>(this.#look);
     if (look?.due !== true) return 0;
     let taken = 0;
     const looks = this.#books.map(async (book) => {
-      while (await this.#db.transaction((tx) => takeOne(tx, book, this.#logger))) taken += 1;
+      const takeNext = () => this.#db.transaction((tx) => takeOne(tx, book, this.#logger));
+      while (signal?.aborted !== true && (await takeNext())) taken += 1;
     });
     const ends = await Promise.allSettled(looks);
     if (taken > 0) void this.#dispatcher.dispatch();

@@ -1,4 +1,5 @@
 import { FIRST_ID_KEPT } from "../../operations/retention.js";
+import { inBatches } from "../../platform/batches.js";
 import type { Sql } from "../../platform/sql.js";
 
 const BATCH = 1_000;
@@ -32,11 +33,9 @@ const PRUNE_SECRETS = {
  * Removes what happened more than `days` ago, whatever became of it, in batches, and what is left of webhooks that
  * were deleted; says how many events and deliveries.
  */
-export async function pruneWebhooks(sql: Sql, days: number): Promise<number> {
-  let removed = 0;
-  for (let batch = BATCH; batch === BATCH; removed += batch) batch = await sql.run(PRUNE_EVENTS, [days]);
-  for (let batch = BATCH; batch === BATCH; removed += batch) batch = await sql.run(PRUNE_DELIVERIES);
-  await sql.run(PRUNE_WEBHOOKS);
-  await sql.run(PRUNE_SECRETS);
-  return removed;
+export async function pruneWebhooks(sql: Sql, days: number, signal?: AbortSignal): Promise<number> {
+  const events = await inBatches(BATCH, signal, () => sql.run(PRUNE_EVENTS, [days]));
+  const deliveries = await inBatches(BATCH, signal, () => sql.run(PRUNE_DELIVERIES));
+  for (const rest of [PRUNE_WEBHOOKS, PRUNE_SECRETS]) if (signal?.aborted !== true) await sql.run(rest);
+  return events + deliveries;
 }

@@ -120,6 +120,8 @@ describe("a snapshot", () => {
     statusOf(await api.call("GET", url), 404);
     statusOf(await api.call("DELETE", url), 404);
     statusOf(await api.call("GET", `${url}/download`), 404);
+    await cleanUpArchives(api.gatehouse.runtime.db, blobs, AbortSignal.abort());
+    expect(await keysIn("snapshots")).toContain(`snapshots/${snapshotId}`);
     await cleanUpArchives(api.gatehouse.runtime.db, blobs);
     expect(await keysIn("snapshots")).not.toContain(`snapshots/${snapshotId}`);
     expect(await api.gatehouse.database.query("SELECT 1 FROM snapshots WHERE id = $1", [snapshotId])).toEqual(

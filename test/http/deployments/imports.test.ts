@@ -86,6 +86,8 @@ describe("an archive", () => {
     await cleanUpArchives(api.gatehouse.runtime.db, blobs);
     expect(await uploads()).toEqual(["uploads/orphan"]);
     await utimes(join(api.gatehouse.runtime.config.blobsRoot, "uploads/orphan"), 1, 1);
+    await cleanUpArchives(api.gatehouse.runtime.db, blobs, AbortSignal.abort());
+    expect(await uploads()).toEqual(["uploads/orphan"]);
     await cleanUpArchives(api.gatehouse.runtime.db, blobs);
     expect(await uploads()).toEqual([]);
   });
