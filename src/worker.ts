@@ -74,12 +74,7 @@ export async function startWorker(
     workerId,
   });
   gaugeOf(metrics, "gatehouse_attempts", "Operations that this process works at.", () => runner.running);
-  gaugeOf(
-    metrics,
-    "gatehouse_attempts_limit",
-    "How many it works at at most.",
-    () => config.workerConcurrency,
-  );
+  gaugeOf(metrics, "gatehouse_attempts_limit", "How many it works at at most.", () => runner.limit);
   await runner.start();
   runtime.dispatcher.start(config.timing.sweepMs);
   servers.start();

@@ -58,6 +58,8 @@ export interface OperationQueue {
 
 /** Ids that are received. */
 export interface Consumption {
+  /** How many ids are handled at once, at most. */
+  readonly limit: number;
   /** Receives nothing more until `resume`, but for an id that it is just waiting for; what runs goes on. */
   pause(): void;
   resume(): void;
@@ -171,6 +173,7 @@ async function consume(
   });
   await Promise.all(workers.map((worker) => worker.waitUntilReady()));
   return {
+    limit: concurrency * workers.length,
     pause: () => {
       for (const worker of workers) void worker.pause(true).catch(complaint(logger));
     },

@@ -67,6 +67,11 @@ export class Runner {
     return this.#attempts.size;
   }
 
+  /** How many it works at at once, at most; none before `start`. */
+  get limit(): number {
+    return this.#consumption?.limit ?? 0;
+  }
+
   async start(): Promise<void> {
     const { queue, concurrency, regions } = this.#deps;
     this.#consumption = await queue.consume((id) => this.#deliver(id), concurrency, regions);

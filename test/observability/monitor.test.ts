@@ -23,7 +23,11 @@ describe.each(await queueBackends())("on $name: a worker with METRICS_PORT", (ba
   const ask = (path: string): Promise<Response> => fetch(`http://127.0.0.1:${port}${path}`);
 
   test("tells its metrics and that it works, and while it stops that it is draining", async () => {
-    const worker = await bench.startWorker({ METRICS_PORT: String(port) });
+    const worker = await bench.startWorker({
+      METRICS_PORT: String(port),
+      WORKER_CONCURRENCY: "3",
+      GATEHOUSE_REGIONS: "local",
+    });
     await until("it listens", () => ask("/healthz").catch(() => null));
     expect((await ask("/healthz")).status).toBe(200);
     expect((await ask("/readyz")).status).toBe(200);
@@ -36,6 +40,8 @@ describe.each(await queueBackends())("on $name: a worker with METRICS_PORT", (ba
     expect(metrics.headers.get("content-type")).toContain("text/plain");
     const text = await metrics.text();
     expect(sampleOf(text, "gatehouse_attempts")).toBe(1);
+    // Three of no region, and three of the one that it serves.
+    expect(sampleOf(text, "gatehouse_attempts_limit")).toBe(6);
     expect(sampleOf(text, "gatehouse_operation_dispatch_lag_seconds_count", { type: "sync" })).toBe(1);
     worker.signal("SIGTERM");
     const probe = await until("it says so", async () => {

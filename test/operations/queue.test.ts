@@ -109,6 +109,29 @@ describe.each(await queueBackends())("on $name", (backend) => {
     expect(most).toBeLessThanOrEqual(3);
   });
 
+  test("as many at once as it says, of no region and of each region as many as asked for", async () => {
+    const places = [null, "east", "west"];
+    const items = [1, 2, 3].flatMap(() => places.map((region) => ({ id: newId(), priority: 100, region })));
+    await queue.send(items);
+    let release: () => void = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const begun = new Set<string>();
+    const ended = new Set<string>();
+    const handle = async (id: string): Promise<void> => {
+      begun.add(id);
+      await held;
+      ended.add(id);
+    };
+    const { limit, stop } = await queue.consume(handle, 2, ["east", "west"]);
+    expect(limit).toBe(6);
+    await until("there is no more room", () => begun.size === limit);
+    release();
+    await until("all came", () => ended.size === items.length);
+    await stop();
+  });
+
   test("what a killed consumer had is delivered again", async () => {
     const id = newId();
     const killed = await spawnConsumer(configuration);
