@@ -22,9 +22,17 @@ export interface Origin {
   readonly traceparent?: string | null;
 }
 
+/** A taking of an Idempotency-Key, by the key's hash and its own name. */
+export interface HeldKey {
+  readonly id: Uint8Array;
+  readonly claim: string;
+}
+
 /** Whoever makes a request: an identity, and where it came from. */
 export interface Principal extends Identity {
   readonly origin: Origin;
+  /** What the request has to hold still for its changes to be made; absent: nothing, or the change takes it itself. */
+  readonly held?: HeldKey;
 }
 
 /** The projects as SQL sees them: null for all, else the ids. */

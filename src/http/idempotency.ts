@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
-import { type ProjectAccess, projectFilter } from "../auth/principal.js";
+import { type HeldKey, type ProjectAccess, projectFilter } from "../auth/principal.js";
 import type { Found, IdempotencyKeys, KeptAnswer, Repeatable } from "../operations/idempotency.js";
 import { keyInFlight, type Taking } from "../operations/takings.js";
 import { sameBytes } from "../platform/crypto.js";
@@ -82,6 +82,11 @@ export class KeyHold {
     return this.#keys.claim(this.#request, this.#claim);
   }
 
+  /** What was taken by `claim`. */
+  get held(): HeldKey {
+    return { id: this.#request.id, claim: this.#claim };
+  }
+
   /**
    * Keeps the answer together with the effect. Throws, and so takes the effect back, where another was first, and where
    * the client has hung up: it sends the request again, and may have been answered that otherwise by then.
@@ -110,11 +115,15 @@ export class KeyHold {
     return (await this.#keys.refuse(this.#request, this.#claim)) ? error : keyInFlight();
   }
 
-  /** The end of a request that claimed its key: failures have changed nothing, and free it. */
-  async settle(reply: FastifyReply, payload: unknown): Promise<void> {
+  /**
+   * The end of a request that claimed its key: failures have changed nothing, and free it. False where another has it by
+   * now, whose answer is the one that is kept.
+   */
+  async settle(reply: FastifyReply, payload: unknown): Promise<boolean> {
     const { id } = this.#request;
-    if (reply.statusCode >= 400) await this.#keys.release(id, this.#claim);
-    else await this.#keys.settle(id, this.#claim, toKeptAnswer(reply, payload));
+    if (reply.statusCode < 400) return this.#keys.settle(id, this.#claim, toKeptAnswer(reply, payload));
+    await this.#keys.release(id, this.#claim);
+    return true;
   }
 }
 
@@ -129,10 +138,11 @@ export class KeyHold {
  * What is guaranteed:
  * - Routes that accept operations (sync, cancel, retry, a test with `respond-async`) keep the answer in the transaction that accepts: exactly
  *   once, whatever dies when. Once they have refused a request, a copy of it that came before is not accepted later.
- * - All others take the key before, and keep the answer after their own transaction: once at most at a time, and
- *   once altogether unless the process (or its database) dies between the two. Then the key is free again after 15
- *   seconds, and the same request is done again, by the rules of the route: a name that is taken is a 409, what was
- *   deleted a 404.
+ * - All others take the key before, make sure in their own transaction that it is still theirs (`audit`), and keep the
+ *   answer after that: once at most at a time, and once altogether unless the process (or its database) dies, or stands
+ *   still for 15 seconds, between the last two. Then the key is free again, and the same request is done again, by the
+ *   rules of the route: a name that is taken is a 409, what was deleted a 404. Tests and discoveries of connections,
+ *   which change nothing, are made again as well where the process stood still before.
  * - A caller that no longer reaches all the projects that it reached then is refused.
  * - An answer that holds a secret is repeated in full for ten minutes, kept encrypted; later without the secret.
  */
@@ -157,7 +167,10 @@ export const idempotencyPlugin = fp<Idempotency>(
       }
       const repeatable = { ...asked, requestHash: hashWith(), refusal };
       const hold = new KeyHold(keys, repeatable, inTransaction, () => isGone(request), hashWith);
-      if (!inTransaction && !(await hold.claim())) throw keyInFlight();
+      if (!inTransaction) {
+        if (!(await hold.claim())) throw keyInFlight();
+        request.authenticated = { ...request.principal, held: hold.held };
+      }
       request.idempotency = hold;
       return true;
     };
@@ -173,9 +186,11 @@ export const idempotencyPlugin = fp<Idempotency>(
       const hold = request.idempotency;
       request.idempotency = null;
       if (hold === null || hold.inTransaction) return payload;
-      await hold.settle(reply, payload).catch((error: unknown) => {
+      const isMine = await hold.settle(reply, payload).catch((error: unknown) => {
         request.log.warn({ err: error }, "the answer to an idempotent request could not be kept");
+        return true;
       });
+      if (!isMine) throw keyInFlight();
       return payload;
     });
   },

@@ -67,11 +67,14 @@ const SETTLE = {
          WHERE id = $1 AND claim = $2 AND status IS NULL`,
 };
 
+/** One that is locked is renewed by its effect (`STILL_HELD`), whose end is not waited for. */
 const RENEW = {
   name: "idempotency_renew",
   text: `UPDATE idempotency_keys SET locked_until = clock_timestamp() + ${IN_FLIGHT}
-         FROM unnest($1::bytea[], $2::uuid[]) AS mine (mine_id, mine_claim)
-         WHERE id = mine_id AND claim = mine_claim AND status IS NULL`,
+         WHERE id = ANY (ARRAY(
+           SELECT id FROM idempotency_keys JOIN unnest($1::bytea[], $2::uuid[]) AS mine (mine_id, mine_claim)
+             ON id = mine_id AND claim = mine_claim
+           WHERE status IS NULL FOR NO KEY UPDATE OF idempotency_keys SKIP LOCKED))`,
 };
 
 const RELEASE = {
@@ -174,9 +177,10 @@ export class IdempotencyKeys {
     return isMine === true;
   }
 
-  async settle(id: Uint8Array, claim: string, answer: KeptAnswer): Promise<void> {
+  /** Keeps the answer; false where another has the key by now. */
+  async settle(id: Uint8Array, claim: string, answer: KeptAnswer): Promise<boolean> {
     this.#held.delete(claim);
-    await this.#db.run(SETTLE, [id, claim, ...this.#valuesOf(id, answer)]);
+    return (await this.#db.run(SETTLE, [id, claim, ...this.#valuesOf(id, answer)])) > 0;
   }
 
   /** Gives the key back: the request has changed nothing. */

@@ -68,6 +68,16 @@ export async function take(sql: Sql, takings: readonly Taking[]): Promise<boolea
   return takings.map(({ claim }) => taken.has(claim));
 }
 
+/**
+ * For the transaction of an effect whose request took its key before: no row where another may have the key by now, and the
+ * effect must not be. Else nobody can take it until the effect is there, and the answer has its time after that.
+ */
+export const STILL_HELD = {
+  name: "idempotency_still_held",
+  text: `UPDATE idempotency_keys SET locked_until = clock_timestamp() + ${IN_FLIGHT}
+         WHERE id = $1 AND claim = $2::uuid AND status IS NULL`,
+};
+
 /** What a request is told whose key another one has. */
 export function keyInFlight(): AppError {
   return conflict("a request with this Idempotency-Key is in flight, or was just answered: send it again", {

@@ -1,4 +1,5 @@
 import type { Principal } from "../../auth/principal.js";
+import { keyInFlight, STILL_HELD } from "../../operations/takings.js";
 import { newId } from "../../platform/ids.js";
 import type { PrismaTransaction } from "../../platform/prisma.js";
 import type { Sql } from "../../platform/sql.js";
@@ -48,8 +49,13 @@ export function toAuditRow(principal: Principal, entry: AuditEntry): AuditRow {
   };
 }
 
-/** Writes down a change in the transaction that makes it: there is never one without the other. */
+/**
+ * Writes down a change in the transaction that makes it: there is never one without the other. All changes pass here, so
+ * one is taken back here whose request has lost its Idempotency-Key, while its process stood still: throws a conflict.
+ */
 export async function audit(tx: PrismaTransaction, principal: Principal, entry: AuditEntry): Promise<void> {
+  const { held } = principal;
+  if (held !== undefined) requireHeld(await tx.$executeRawUnsafe(STILL_HELD.text, held.id, held.claim));
   await tx.auditEvent.create({ data: toAuditRow(principal, entry) });
 }
 
@@ -62,6 +68,8 @@ const INSERT = {
 
 /** The same for transactions of prepared statements. */
 export async function auditSql(tx: Sql, principal: Principal, entry: AuditEntry): Promise<void> {
+  const { held } = principal;
+  if (held !== undefined) requireHeld(await tx.run(STILL_HELD, [held.id, held.claim]));
   const row = toAuditRow(principal, entry);
   await tx.run(INSERT, [
     row.id,
@@ -78,4 +86,8 @@ export async function auditSql(tx: Sql, principal: Principal, entry: AuditEntry)
     row.requestId,
     JSON.stringify(row.details),
   ]);
+}
+
+function requireHeld(rows: number): void {
+  if (rows === 0) throw keyInFlight();
 }

@@ -3,6 +3,9 @@ import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { HeldKey } from "../../../src/auth/principal.js";
+import { auditSql } from "../../../src/domain/audit/audit.js";
+import { system } from "../../../src/domain/system.js";
 import { KeyHold } from "../../../src/http/idempotency.js";
 import { withoutSecrets } from "../../../src/http/idempotency-answer.js";
 import { IdempotencyKeys } from "../../../src/operations/idempotency.js";
@@ -241,6 +244,72 @@ describe("a change under a key", () => {
     );
     // By the rules of the route: the slug is taken.
     expect((await post("/projects", under(key, body))).status).toBe(409);
+  });
+
+  test("whose process stood still until another had its key is not made, and told to be sent again", async () => {
+    const { database } = bench.gatehouse;
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query("BEGIN; LOCK TABLE api_clients IN EXCLUSIVE MODE");
+    const key = newKey();
+    const send = () => post("/clients", under(key, { name: "late", scopes: ["job:read"] }));
+    const made = async () => (await database.query("SELECT 1 FROM api_clients WHERE name = 'late'")).length;
+    const late = send();
+    const waiting = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+      AND query LIKE '%INTO "public"."api_clients"%'`;
+    await until("it waits", async () => (await database.query(waiting)).length === 1);
+    await database.query(
+      "UPDATE idempotency_keys SET claim = gen_random_uuid(), locked_until = now() + interval '1 minute' WHERE status IS NULL",
+    );
+    await holder.query("COMMIT");
+    await holder.end();
+    const answer = await late;
+    expect([answer.status, answer.headers["retry-after"]]).toEqual([409, "1"]);
+    expect(await made()).toBe(0);
+    await database.query("UPDATE idempotency_keys SET locked_until = now() WHERE status IS NULL");
+    expect((await send()).status).toBe(201);
+    expect(await made()).toBe(1);
+  });
+
+  test("by prepared statements is taken back just so, and keeps the key from others until it is there", async () => {
+    const { db, masterKey } = bench.gatehouse.runtime;
+    const idempotency = new IdempotencyKeys(db, masterKey);
+    const [id, claim] = [randomBytes(32), randomUUID()];
+    const asked = { id, requestHash: Buffer.from("hash"), method: "POST", path: "/", projects: null };
+    const change = (held: HeldKey) =>
+      db.transaction((tx) =>
+        auditSql(tx, { ...system("scheduler", bench.gatehouse.organizationId), held }, { action: "late" }),
+      );
+    expect(await idempotency.claim(asked, claim)).toBe(true);
+    await expect(change({ id, claim: randomUUID() })).rejects.toThrow("in flight");
+    await db.run("UPDATE idempotency_keys SET locked_until = now() WHERE claim = $1", [claim]);
+    await change({ id, claim });
+    expect(await idempotency.claim(asked, randomUUID())).toBe(false);
+    await idempotency.release(id, claim);
+  });
+
+  test("whose process stood still before its answer was kept does not answer beside the one that has its key", async () => {
+    const { database } = bench.gatehouse;
+    // With the effect's commit: then another has the key.
+    await database.query(`CREATE FUNCTION steal() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        UPDATE idempotency_keys SET claim = gen_random_uuid(), locked_until = now() WHERE status IS NULL; RETURN NULL; END $$;
+      CREATE CONSTRAINT TRIGGER steal AFTER INSERT ON projects DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION steal()`);
+    const key = newKey();
+    const body = { slug: `stolen-${key}`, name: "stolen" };
+    try {
+      const answer = await post<{ code: string }>("/projects", under(key, body));
+      expect([answer.status, answer.body.code, answer.headers["retry-after"]]).toEqual([
+        409,
+        "conflict",
+        "1",
+      ]);
+    } finally {
+      await database.query("DROP TRIGGER steal ON projects; DROP FUNCTION steal");
+    }
+    // By the rules of the route: it is there.
+    const again = await post("/projects", under(key, body));
+    expect([again.status, again.headers["retry-after"]]).toEqual([409, undefined]);
   });
 
   test("is in flight as long as its process lives", async () => {
