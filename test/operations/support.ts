@@ -1,5 +1,5 @@
 import { pino } from "pino";
-import { Ledger } from "../../src/operations/ledger.js";
+import { Ledger, type LedgerOptions } from "../../src/operations/ledger.js";
 import type { LocklessRequest, LockTarget, OperationRequest } from "../../src/operations/new-operation.js";
 import type { Operation } from "../../src/operations/operation.js";
 import { newId } from "../../src/platform/ids.js";
@@ -98,10 +98,23 @@ export function lockless(more: Partial<LocklessRequest> = {}): LocklessRequest {
   return { ...request, ...more };
 }
 
-export async function openLedger(): Promise<LedgerBench> {
+/** Says how many operations an organization may have at work. */
+export async function giveSlots(
+  { database }: LedgerBench,
+  organizationId: string,
+  concurrency: number,
+): Promise<void> {
+  await database.query(
+    `INSERT INTO organizations (id, name, concurrency) VALUES ($1, 'one', $2)
+     ON CONFLICT (id) DO UPDATE SET concurrency = excluded.concurrency`,
+    [organizationId, concurrency],
+  );
+}
+
+export async function openLedger(options: LedgerOptions = {}): Promise<LedgerBench> {
   const database = await createDatabase();
   const db = new Database(database.url, 20, silent);
-  const ledger = new Ledger(db);
+  const ledger = new Ledger(db, options);
   return {
     database,
     db,
