@@ -42,6 +42,12 @@ interface Hand {
 const TRACES = `CREATE TABLE IF NOT EXISTS traces
   (what text, operation_id uuid, resource_id uuid, attempt int, ending text, at timestamptz DEFAULT clock_timestamp())`;
 
+/** Of each moment: what is at work has one slot, what is only to be ended at most one, and nothing else has any. */
+const WITH_WRONG_SLOTS = `SELECT id, status, leased_by AS by, slots FROM operations, LATERAL (
+    SELECT count(*)::int AS slots FROM operation_slots WHERE operation_id = id) AS its
+  WHERE organization_id = $1
+    AND slots <> CASE WHEN leased_by IS NULL THEN 0 WHEN status = 'running' THEN 1 ELSE least(slots, 1) END`;
+
 /** Actors that work on one ledger at the same time, and what can be said of it afterwards. */
 export class Race {
   readonly #bench: LedgerBench;
@@ -49,6 +55,7 @@ export class Race {
   readonly #resources = [newId(), newId(), newId()];
   readonly #ids: string[] = [];
   readonly #events: Event[] = [];
+  readonly #seen = new Set<string>();
 
   private constructor(bench: LedgerBench) {
     this.#bench = bench;
@@ -167,9 +174,24 @@ export class Race {
     }
   }
 
+  /** Looks at the slots for as long as some work takes. */
+  async watch(work: Promise<unknown>): Promise<void> {
+    let isOver = false;
+    const look = async (): Promise<void> => {
+      while (!isOver)
+        for (const wrong of await this.#bench.database.query(WITH_WRONG_SLOTS, [this.#organizationId]))
+          this.#seen.add(`slots: ${JSON.stringify(wrong)}`);
+    };
+    const over = work.finally(() => {
+      isOver = true;
+    });
+    await Promise.all([over, look()]);
+  }
+
   /** What is left is taken over and ended, as a sweep and workers would. */
   async drain(): Promise<void> {
-    for (const id of this.#ids) {
+    // First what has a slot, then what waited for one.
+    for (const id of [...this.#ids, ...this.#ids]) {
       await this.#bench.expireLease(id);
       const hands: Hand[] = [];
       await this.#claim(id, hands);
@@ -184,7 +206,7 @@ export class Race {
 
   /** Everything that is wrong; empty: nothing. */
   async faults(): Promise<string[]> {
-    const found: string[] = [];
+    const found = [...this.#seen];
     for (const id of this.#ids) found.push(...(await this.#faultsOf(id)));
     for (const resource of this.#resources) found.push(...(await this.#faultsOfLocks(resource)));
     return found;
