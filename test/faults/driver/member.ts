@@ -31,7 +31,8 @@ export class Member {
   readonly #options: MemberOptions;
   /** Every process that there was. */
   readonly #lives: TestProcess[] = [];
-  readonly #felled = new Set<TestProcess>();
+  /** Those that end because they were told to, and what told them last. */
+  readonly #felled = new Map<TestProcess, "SIGTERM" | "SIGKILL">();
   #wanted = true;
   #supervising: Promise<void> | null = null;
 
@@ -78,8 +79,8 @@ export class Member {
   /** `kill -9`. */
   kill(): void {
     const life = this.#present;
-    if (life === undefined) return;
-    this.#felled.add(life);
+    if (life === undefined || !life.isRunning()) return;
+    this.#felled.set(life, "SIGKILL");
     life.signal("SIGKILL");
   }
 
@@ -90,19 +91,26 @@ export class Member {
     return () => life?.signal("SIGCONT");
   }
 
-  /** Asks it to end in order, which it has to do within its time, whatever else happens. */
+  /**
+   * Asks it to end in order, which it has to do within its time, whatever else happens but `kill`. Before it is ready it
+   * may end in any way.
+   */
   async stop(): Promise<void> {
     const life = this.#present;
     if (life === undefined || !life.isRunning() || this.#felled.has(life)) return;
-    this.#felled.add(life);
+    const { isReady } = this;
+    this.#felled.set(life, "SIGTERM");
     const timer = new AbortController();
     const late = delay(STOP_LIMIT_MS, true, { signal: timer.signal }).catch(() => false);
     life.signal("SIGTERM");
     if (await Promise.race([late, life.exited.then(() => false)])) {
       this.#options.findings.add(`${this.name} (${life.pid}) does not heed SIGTERM`);
-      life.signal("SIGKILL");
+      this.kill();
     }
     timer.abort();
+    const { code, signal } = await life.exited;
+    if (isReady && code !== 0 && this.#felled.get(life) === "SIGTERM")
+      this.#options.findings.add(`${this.name} (${life.pid}) did not end in order: ${code ?? signal}`);
   }
 
   /** Ends it for good, in order: nothing is in the way of that. */
@@ -110,8 +118,6 @@ export class Member {
     this.#wanted = false;
     await this.stop();
     await this.#supervising;
-    const { code, signal } = (await this.#present?.exited) ?? { code: 0, signal: null };
-    if (code !== 0) this.#options.findings.add(`${this.name} did not end in order: ${code ?? signal}`);
   }
 
   /** Ends it for good, by force. */
