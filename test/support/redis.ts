@@ -12,8 +12,8 @@ export interface TestRedis {
   readonly url: string;
   /** Starts it, where it does not run. */
   start(): Promise<void>;
-  /** `kill -9`, or a stop and a continuation. */
-  signal(name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): Promise<void>;
+  /** `kill -9`, or a stop and a continuation. Says whether it ran. */
+  signal(name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): Promise<boolean>;
   /** One command, on a connection of its own. */
   command(name: string, ...args: string[]): Promise<unknown>;
   /** Ends it and removes its folder. */
@@ -45,11 +45,12 @@ export async function createRedis(): Promise<TestRedis> {
     }
   };
   const signal: TestRedis["signal"] = async (name) => {
-    if (child === null) return;
+    if (child === null) return false;
     const gone = name === "SIGKILL" ? once(child, "exit") : null;
     child.kill(name);
     await gone;
     if (name === "SIGKILL") child = null;
+    return true;
   };
   return {
     url,

@@ -115,13 +115,20 @@ export async function checkLedger(site: Site): Promise<void> {
     if (!told.has(id)) findings.add(`operation ${id} is there, and no client was told of it: ${more}`);
 }
 
-/** Operations by type and state. */
-export function countOperations({
-  server,
-}: Site): Promise<{ name: string; count: number; attempts: number }[]> {
+/** Operations of one type and state. */
+export interface OperationCount {
+  readonly name: string;
+  readonly count: number;
+  readonly attempts: number;
+  /** Those of them that had more than one attempt. */
+  readonly repeated: number;
+}
+
+export function countOperations({ server }: Site): Promise<OperationCount[]> {
   return server.query(
     CONTROL,
-    `SELECT operation_type || ' ' || status AS name, count(*)::int AS count, sum(attempt)::int AS attempts
+    `SELECT operation_type || ' ' || status AS name, count(*)::int AS count, sum(attempt)::int AS attempts,
+       count(*) FILTER (WHERE attempt > 1)::int AS repeated
      FROM operations GROUP BY 1 ORDER BY 1`,
   );
 }

@@ -14,8 +14,8 @@ export interface DatabaseServer {
   url(database: string): string;
   /** Rows of one statement, as the superuser, on a connection of its own. */
   query<R extends object>(database: string, text: string, values?: unknown[]): Promise<R[]>;
-  /** `kill -9` of all its processes. */
-  kill(): Promise<void>;
+  /** `kill -9` of all its processes. Says whether it ran. */
+  kill(): Promise<boolean>;
   /** Starts it where it does not run. */
   start(): Promise<void>;
   /** Stops it and removes its data; says which of its processes are left. */
@@ -41,13 +41,14 @@ export async function createDatabaseServer(): Promise<DatabaseServer> {
     url,
     query: (database, text, values = []) => run(url(database), text, values),
     async kill() {
-      if (server === null) return;
+      if (server === null) return false;
       // The first process first: it would end the others in order, and start them again.
       const processes = serverProcesses(name).sort((a, b) => Number(b.postmaster) - Number(a.postmaster));
       for (const { pid } of processes) kill(pid);
       await server.exited;
       await until("no process of PostgreSQL is left", () => serverProcesses(name).length === 0);
       server = null;
+      return true;
     },
     async start() {
       if (server !== null) return;

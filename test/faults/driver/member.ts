@@ -76,29 +76,27 @@ export class Member {
     return until(`${this.name} is ready`, () => this.isReady, timeoutMs);
   }
 
-  /** `kill -9`. */
-  kill(): void {
+  /** `kill -9`. Says whether it ran. */
+  kill(): boolean {
     const life = this.#present;
-    if (life === undefined || !life.isRunning()) return;
+    if (life === undefined || !life.isRunning()) return false;
     this.#felled.set(life, "SIGKILL");
     life.signal("SIGKILL");
+    return true;
   }
 
-  /** Stops it in its tracks; the returned function lets this very process go on. */
-  pause(): () => void {
+  /** Stops it in its tracks; the returned function lets this very process go on. Null: it does not run. */
+  pause(): (() => void) | null {
     const life = this.#present;
-    life?.signal("SIGSTOP");
-    return () => life?.signal("SIGCONT");
+    if (life === undefined || !life.isRunning()) return null;
+    life.signal("SIGSTOP");
+    return () => life.signal("SIGCONT");
   }
 
-  /**
-   * Asks it to end in order, which it has to do within its time, whatever else happens but `kill`. Before it is ready it
-   * may end in any way.
-   */
-  async stop(): Promise<void> {
+  /** Asks it to end in order, which it has to do within its time, whatever else happens but `kill`. Says whether it ran. */
+  async stop(): Promise<boolean> {
     const life = this.#present;
-    if (life === undefined || !life.isRunning() || this.#felled.has(life)) return;
-    const { isReady } = this;
+    if (life === undefined || !life.isRunning() || this.#felled.has(life)) return false;
     this.#felled.set(life, "SIGTERM");
     const timer = new AbortController();
     const late = delay(STOP_LIMIT_MS, true, { signal: timer.signal }).catch(() => false);
@@ -109,8 +107,9 @@ export class Member {
     }
     timer.abort();
     const { code, signal } = await life.exited;
-    if (isReady && code !== 0 && this.#felled.get(life) === "SIGTERM")
+    if (code !== 0 && this.#felled.get(life) === "SIGTERM")
       this.#options.findings.add(`${this.name} (${life.pid}) did not end in order: ${code ?? signal}`);
+    return true;
   }
 
   /** Ends it for good, in order: nothing is in the way of that. */

@@ -2,7 +2,14 @@ import { writeFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { until } from "../../support/until.js";
 import { ACTORS } from "./actors/all.js";
-import { checkDeserted, checkJob, checkLedger, countOperations, isAllDone } from "./checks.js";
+import {
+  checkDeserted,
+  checkJob,
+  checkLedger,
+  countOperations,
+  isAllDone,
+  type OperationCount,
+} from "./checks.js";
 import { strikeFor } from "./faults.js";
 import { type OpenSite, openSite } from "./installation.js";
 import { Random } from "./random.js";
@@ -31,11 +38,7 @@ export interface RoundReport {
   readonly faults: [name: string, count: number][];
   readonly answers: [name: string, count: number][];
   readonly outcomes: [name: string, count: number][];
-  readonly operations: readonly {
-    readonly name: string;
-    readonly count: number;
-    readonly attempts: number;
-  }[];
+  readonly operations: readonly OperationCount[];
   /** How long each part of the round took, in milliseconds. `calm` is from the last fault to the end of all operations. */
   readonly parts: readonly (readonly [name: string, ms: number])[];
 }
@@ -130,11 +133,13 @@ async function look(site: Site): Promise<void> {
   for (const job of site.jobs) await checkJob(site, job);
 }
 
-function checkCounts({ findings }: Site, operations: RoundReport["operations"], fewest: number): void {
+function checkCounts({ findings }: Site, operations: readonly OperationCount[], fewest: number): void {
   const count = (type: string): number =>
     operations.reduce((sum, one) => sum + (one.name.startsWith(type) ? one.count : 0), 0);
   if (count("") < fewest || count("sync") < fewest / RUNS_OF)
     findings.add(`${count("")} operations, ${count("sync")} of them runs: too few to show anything`);
+  if (operations.every(({ repeated }) => repeated === 0))
+    findings.add("no operation had a second attempt: the faults have met none");
 }
 
 function checkLogs({ members, findings }: Site): void {

@@ -6,8 +6,8 @@ export interface TcpProxy {
   readonly port: number;
   /** Breaks all connections; says how many. */
   cut(): number;
-  /** Nothing passes any more, in either direction, and nobody is told. */
-  stall(): void;
+  /** Nothing passes any more, in either direction, and nobody is told; says on how many connections. */
+  stall(): number;
   /** What was held back goes on. */
   flow(): void;
   close(): Promise<void>;
@@ -51,15 +51,16 @@ export async function openTcpProxy(target: () => number): Promise<TcpProxy> {
     }
     return count;
   };
-  const setStalled = (value: boolean): void => {
+  const setStalled = (value: boolean): number => {
     stalled = value;
     for (const pair of pairs) for (const socket of pair) value ? socket.pause() : socket.resume();
+    return pairs.size;
   };
   return {
     port: typeof address === "object" && address !== null ? address.port : 0,
     cut,
     stall: () => setStalled(true),
-    flow: () => setStalled(false),
+    flow: () => void setStalled(false),
     close: async () => {
       server.close();
       cut();
