@@ -76,7 +76,7 @@ export class ApiClient {
   /**
    * Listens to a stream of events, once, until it ends or breaks, or patience does.
    * @param lastEventId of the last event that was seen; null: none was
-   * @returns the answer's status; null: there was none
+   * @returns the answer's status; null: there was none, or "try again"
    */
   async listen(
     { path, lastEventId, patienceMs }: Listening,
@@ -88,7 +88,7 @@ export class ApiClient {
       ...(lastEventId === null ? {} : { "last-event-id": lastEventId }),
     };
     const port = random.pick(this.#ports);
-    const status = await new Promise<number | null>((resolve) => {
+    const answer = await new Promise<Answer | null>((resolve) => {
       const outgoing = request({ agent: this.#agent, host: "127.0.0.1", port, path, headers }, (incoming) => {
         let text = "";
         incoming.setEncoding("utf8").on("data", (part: string) => {
@@ -98,15 +98,18 @@ export class ApiClient {
         });
         // However it ends: what was heard was heard.
         incoming.on("error", () => {});
-        incoming.on("close", () => resolve(incoming.statusCode ?? null));
+        incoming.on("close", () => {
+          const { statusCode: status = 0, headers } = incoming;
+          resolve({ status, headers, body: text });
+        });
       });
       const timer = setTimeout(() => outgoing.destroy(), patienceMs);
       outgoing.on("error", () => resolve(null));
       outgoing.on("close", () => clearTimeout(timer));
       outgoing.end();
     });
-    this.#counts.add(`listen: ${status ?? "no answer"}`);
-    return status;
+    this.#counts.add(`listen: ${answer?.status ?? "no answer"}`);
+    return answer !== null && this.#isFinal({ method: "GET", path }, answer) ? answer.status : null;
   }
 
   /** A new token, as clients fetch one from time to time; used by all requests from then on. */
@@ -137,14 +140,12 @@ export class ApiClient {
     }
   }
 
-  #isFinal(wish: Wish, { status, headers, body }: Answer): boolean {
+  #isFinal({ method, path }: Pick<Wish, "method" | "path">, { status, headers, body }: Answer): boolean {
     const retryAfter = headers["retry-after"];
     if (status === 503 && retryAfter !== undefined) return false;
     if (status === 409 && retryAfter !== undefined) return false;
     if (status < 500) return true;
-    this.#findings.add(
-      `${wish.method} ${wish.path}: ${status}, Retry-After ${retryAfter}: ${JSON.stringify(body)}`,
-    );
+    this.#findings.add(`${method} ${path}: ${status}, Retry-After ${retryAfter}: ${JSON.stringify(body)}`);
     return false;
   }
 

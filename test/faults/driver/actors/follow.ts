@@ -37,7 +37,7 @@ export const follow: Actor = {
           site.findings.add(`operation ${id}: nothing more is to come after ${seen}, but no end came`);
         return;
       }
-      if (status !== null && status !== 200 && status !== 503) {
+      if (status !== null && status !== 200) {
         site.findings.add(`operation ${id}: its events answered ${status}`);
         return;
       }
