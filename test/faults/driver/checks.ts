@@ -8,9 +8,13 @@ interface Run {
   readonly state: string;
   readonly operationId: string;
   readonly status: string;
+  /** Milliseconds, by the clock of the server that has all databases of a round. */
+  readonly from: number;
+  readonly to: number;
 }
 
-const RUNS = `SELECT r.number, r.state, r.operation_id AS "operationId", o.status
+const RUNS = `SELECT r.number, r.state, r.operation_id AS "operationId", o.status,
+    (extract(epoch FROM o.started_at) * 1000)::float8 AS "from", (extract(epoch FROM o.finished_at) * 1000)::float8 AS "to"
   FROM runs r JOIN operations o ON o.id = r.operation_id WHERE r.job_id = $1 ORDER BY r.number`;
 
 /** What a run and its job are, when their operation has ended. */
@@ -64,6 +68,12 @@ function checkEffects(job: Job, runs: readonly Run[], found: Found, say: (what: 
     const sizes = Object.entries(found.content ?? {}).map(([stream, rows]) => `${stream} ${rows.length}`);
     say(`the destination is not as the source: ${sizes.join(", ")}`);
   }
+  const last = runs.findLast(({ status }) => status === "succeeded");
+  const isOfLast = (at: number): boolean => last !== undefined && last.from <= at && at <= last.to;
+  if (found.reads.length > 1 || !found.reads.every(isOfLast))
+    say(
+      `the destination holds what was read at ${found.reads.join(" and ")}, and not by the last run that succeeded: ${JSON.stringify(last)}`,
+    );
   if (found.leftovers.length > 0) say(`left behind at the destination: ${found.leftovers.join(", ")}`);
 }
 

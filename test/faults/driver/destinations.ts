@@ -1,7 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { DatabaseServer } from "./database-server.js";
-import type { Content } from "./sources.js";
+import { type Content, READ } from "./sources.js";
 
 const WAREHOUSE = "warehouse";
 
@@ -9,6 +9,8 @@ const WAREHOUSE = "warehouse";
 export interface Found {
   /** Rows by stream, in the order of their ids; null: nothing was ever put there. */
   readonly content: Content | null;
+  /** When that was read at its source, where the rows say so: of one read it is one time. */
+  readonly reads: readonly number[];
   /** Numbers of the runs that took effect here, once for each time. */
   readonly effects: readonly number[];
   /** Written aside and left behind. */
@@ -54,13 +56,14 @@ export async function lookAtSchema(server: DatabaseServer, schema: string, jobId
   );
   const names = tables.map(({ name }) => name);
   const own = names.filter((name) => !name.startsWith("_gatehouse"));
-  const content: Record<string, string[]> = {};
+  const lines: Record<string, string[]> = {};
   for (const name of own) {
     const rows = await server.query<{ line: string }>(
       WAREHOUSE,
-      `SELECT concat_ws(',', id, name, to_char(amount, 'FM9999990.00')) AS line FROM ${schema}.${name} ORDER BY id`,
+      `SELECT concat_ws(',', id, name, to_char(amount, 'FM9999990.00'), to_jsonb(own) ->> 'read_at') AS line
+       FROM ${schema}.${name} AS own ORDER BY id`,
     );
-    content[name] = rows.map(({ line }) => line);
+    lines[name] = rows.map(({ line }) => line);
   }
   const effects = await server.query<{ run: number }>(
     WAREHOUSE,
@@ -68,7 +71,7 @@ export async function lookAtSchema(server: DatabaseServer, schema: string, jobId
     [jobId],
   );
   return {
-    content: own.length === 0 ? null : content,
+    ...readOf(lines),
     effects: effects.map(({ run }) => run),
     leftovers: names.filter((name) => name.startsWith("_gatehouse") && name !== "_gatehouse_state"),
   };
@@ -76,11 +79,11 @@ export async function lookAtSchema(server: DatabaseServer, schema: string, jobId
 
 /** A job's folder below the files root. Of the runs that took effect only the last one can be told. */
 export async function lookAtFolder(path: string, jobId: string): Promise<Found> {
-  const content: Record<string, string[]> = {};
+  const lines: Record<string, string[]> = {};
   const names = (await readdir(path).catch(() => [])).filter((name) => !name.startsWith("."));
   for (const name of names.sort()) {
     const text = await readFile(join(path, name), "utf8");
-    content[name.replace(/\.csv$/, "")] = text.trimEnd().split("\n").slice(1).sort(byId);
+    lines[name.replace(/\.csv$/, "")] = text.trimEnd().split("\n").slice(1).sort(byId);
   }
   const own = join(path, ".gatehouse", jobId);
   const kept = await readdir(own, { recursive: true }).catch(() => []);
@@ -88,10 +91,24 @@ export async function lookAtFolder(path: string, jobId: string): Promise<Found> 
   // An empty work folder is the fence against a writer that wakes up late: it stays.
   const leftovers = kept.filter((name) => !/^commit-r\d+\.json$/.test(name) && !/^r\d+a\d+$/.test(name));
   return {
-    content: names.length === 0 ? null : content,
+    ...readOf(lines),
     effects: records.map(Number).sort((a, b) => a - b),
     leftovers,
   };
+}
+
+/** Tells apart what rows say and when they were read. */
+function readOf(lines: Readonly<Record<string, string[]>>): Pick<Found, "content" | "reads"> {
+  const reads = new Set<number>();
+  const note = (time: string): string => {
+    reads.add(Number(time.slice(1)));
+    return READ;
+  };
+  const streams = Object.entries(lines).map(([name, rows]) => [
+    name,
+    rows.map((row) => row.replace(/,\d{13}$/, note)),
+  ]);
+  return { content: streams.length === 0 ? null : Object.fromEntries(streams), reads: [...reads] };
 }
 
 function byId(a: string, b: string): number {
