@@ -9,8 +9,9 @@ export const retry: Actor = {
     const status = random.pick(["failed", "cancelled"]);
     const list = `/api/v1/operations?operationType=sync&limit=10&status=${status}`;
     const found = await site.api.send({ name: "list operations", method: "GET", path: list }, random);
-    const { items = [] } = (found?.body ?? {}) as { items?: { id: string }[] };
-    if (items.length === 0) return;
+    const { items } = (found?.body ?? {}) as { items?: { id: string }[] };
+    if (items === undefined) site.findings.add(`list: ${found?.status} ${JSON.stringify(found?.body)}`);
+    if (items === undefined || items.length === 0) return;
     const { id } = random.pick(items);
     const key = random.uuid();
     const path = `/api/v1/operations/${id}/retry`;
