@@ -163,8 +163,8 @@ function unlessAway(error: unknown): never[] {
 }
 
 /**
- * Lets things go wrong for a while: every kind until it has met something, in a random order, then whichever. Some faults
- * last, so that others come on top. Those that met something are counted. Resolves when all is mended that does not mend itself.
+ * Lets things go wrong for a while: every kind in a random order, once more where it has met nothing, then whichever. Some
+ * faults last, so that others come on top. Those that met something are counted. Resolves when all is mended that does not mend itself.
  */
 export async function strikeFor(site: Site, random: Random, forMs: number): Promise<void> {
   const until = performance.now() + forMs;
