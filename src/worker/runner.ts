@@ -51,7 +51,7 @@ export class Runner {
   #consumption: Consumption | null = null;
   #resting = false;
   #stopping = false;
-  /** Operations whose ids the queue still holds as being worked at here. */
+  /** Operations that others are to do, and whose ids the queue still holds as being worked at here. */
   readonly #handedOver = new Set<string>();
 
   constructor(deps: RunnerDeps) {
@@ -109,6 +109,8 @@ export class Runner {
 
   async #deliver(id: string): Promise<void> {
     const { ledger, dispatcher, timing, workerId, regions, logger } = this.#deps;
+    // The queue had it on its way already: it goes to another worker as soon as the queue has let go of it.
+    if (this.#stopping) return void this.#handedOver.add(id);
     const beganAt = performance.now();
     try {
       const operation = await ledger.claim(id, workerId, timing.leaseMs, regions);
