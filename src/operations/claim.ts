@@ -19,7 +19,8 @@ const WITHOUT_SLOT = `(priority < ${URGENT} OR status = 'cancelling')`;
  * waits, or leaves it out, and finds it taken: whatever became of that claim, as this statement sees the slots as they
  * were before the wait, and would take a second one. One that was claimed before keeps its slot. Of several free slots
  * each claim takes another, those that are being taken left out: none waits, and there are never more at work than slots.
- * Without a slot only the mark that it was sent is taken away.
+ * Without a slot only the mark that it was sent is taken away. OFFSET keeps the first look from becoming a join, which
+ * might read a whole small table (see `operationOf`).
  */
 const CLAIM = (locking: Locking): string => `WITH asked AS (
            SELECT DISTINCT ON (asked_id) * FROM jsonb_to_recordset($1::jsonb)

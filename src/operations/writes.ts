@@ -29,7 +29,10 @@ const NOTE = (locking: Locking): string => `WITH ${MINE("new_steps jsonb, new_pr
            revision = revision + 1
          FROM mine WHERE ${operationOf("asked_id", "mine")} RETURNING nr`;
 
-/** Ends the attempts' operations. */
+/**
+ * Ends the attempts' operations. Not found by `operationOf`: the plan would count with one of them, and go through all that
+ * follows (`RELEASED`) row by row, which takes several times as long for fifty.
+ */
 const END = (
   locking: Locking,
 ): string => `WITH ${MINE(`new_status operation_status, new_result jsonb, new_error jsonb, ${TAKER}`, locking)},

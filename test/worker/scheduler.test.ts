@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { scheduledJobs } from "../../src/domain/jobs/scheduled.js";
-import { type ScheduleBook, Schedules } from "../../src/domain/schedules/engine.js";
+import { type DueSchedule, type ScheduleBook, Schedules } from "../../src/domain/schedules/engine.js";
 import { newId } from "../../src/platform/ids.js";
 import { recordEnd } from "../../src/worker/handlers/run/record.js";
 import { startWorker } from "../../src/worker.js";
@@ -50,6 +50,15 @@ async function runsOf(number: number): Promise<{ trigger: string; operation_id: 
     "SELECT r.trigger, r.operation_id FROM runs r JOIN jobs j ON j.id = r.job_id WHERE j.number = $1",
     [number],
   );
+}
+
+/** What a book hands out. */
+function dueSchedule(more: Pick<DueSchedule, "overlap" | "nextAt"> & Partial<DueSchedule>): DueSchedule {
+  const { organizationId } = gatehouse;
+  return {
+    ...{ id: newId(), organizationId, projectId: null, cron: "@daily", timeZone: "UTC" },
+    ...{ now: new Date(), queuedAt: null, obstacle: null, ...more },
+  };
 }
 
 function schedules(...more: ScheduleBook[]): Schedules {
@@ -250,7 +259,6 @@ describe("a schedule", () => {
   });
 
   test("is of whatever has a book of its own", async () => {
-    const { organizationId } = gatehouse;
     const started: string[] = [];
     let due = 3;
     const book: ScheduleBook = {
@@ -259,17 +267,7 @@ describe("a schedule", () => {
       take: async () => {
         if (due === 0) return null;
         due -= 1;
-        const id = newId();
-        const times = { now: new Date(), nextAt: new Date(0), queuedAt: null, obstacle: null };
-        return {
-          id,
-          organizationId,
-          projectId: null,
-          cron: "@daily",
-          timeZone: "UTC",
-          overlap: "skip",
-          ...times,
-        };
+        return dueSchedule({ overlap: "skip", nextAt: new Date(0) });
       },
       start: async (_tx, principal, { id }) => void started.push(`${principal.name} ${id}`),
       write: async (_tx, _schedule, { nextAt }) => {
@@ -282,27 +280,13 @@ describe("a schedule", () => {
   });
 
   test("whose start waits has it go on waiting where something came in its way just now, and says nothing", async () => {
-    const { organizationId } = gatehouse;
     const queuedAt = new Date();
+    const nextAt = new Date(queuedAt.getTime() + 60_000);
     const book: ScheduleBook = {
       kind: "deployment",
       due: "true",
-      take: async () => ({
-        ...{
-          id: newId(),
-          organizationId,
-          projectId: null,
-          cron: "@daily",
-          timeZone: "UTC",
-          overlap: "queue",
-        },
-        ...{
-          now: queuedAt,
-          nextAt: new Date(queuedAt.getTime() + 60_000),
-          queuedAt,
-          obstacle: { running: "it" },
-        },
-      }),
+      take: async () =>
+        dueSchedule({ overlap: "queue", now: queuedAt, nextAt, queuedAt, obstacle: { running: "it" } }),
       start: async () => expect.unreachable("it was started"),
       write: async () => expect.unreachable("it was written"),
     };
