@@ -1,6 +1,7 @@
 import { Agent, request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
-import { type BareQueue, type BenchPlace, onBackends, tokenOf } from "./support/backends.js";
+import { type BenchPlace, onBackends, tokenOf } from "./support/backends.js";
+import type { BareQueue } from "./support/bare.js";
 import type { BenchServer } from "./support/child.js";
 import { machineTime } from "./support/noop.js";
 import { type BenchResult, compare, median, print } from "./support/report.js";

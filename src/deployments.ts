@@ -12,10 +12,7 @@ import { Snapshots } from "./domain/deployments/snapshots.js";
 import { Uploads } from "./domain/deployments/uploads.js";
 import type { Runtime } from "./runtime.js";
 
-type DeploymentsRuntime = Pick<
-  Runtime,
-  "config" | "prisma" | "db" | "ledger" | "dispatcher" | "masterKey" | "blobs"
->;
+type DeploymentsRuntime = Pick<Runtime, "config" | "prisma" | "db" | "ledger" | "masterKey" | "blobs">;
 
 /** Deployments as both roles see them: the api asks, the worker does what schedules and supervisors ask. */
 export function buildDeployments(runtime: DeploymentsRuntime): DeploymentServices {

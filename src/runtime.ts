@@ -67,8 +67,9 @@ export async function openRuntime(
   const signals = await openSignals(config, databaseUrl, db, logger);
   const queue = openQueue(backend, logger);
   const concurrency = config.organizationConcurrency;
-  const ledger = new Ledger(db, { observer: observeLedger(metrics, logger), catalog, concurrency });
   const dispatcher = new Dispatcher(db, queue, logger, { tracer, concurrency });
+  const observer = observeLedger(metrics, logger);
+  const ledger = new Ledger(db, { dispatcher, observer, catalog, concurrency });
   const close = async (): Promise<void> => {
     await dispatcher.stop();
     await queue.close();

@@ -79,11 +79,10 @@ function substrateOf({ host, substrate: { folder, firstUid } }: Region) {
 }
 
 /** Asks for an operation; one that is at work already will see to the server itself. */
-function recoverer({ db, ledger, dispatcher }: Runtime) {
+function recoverer({ db, ledger }: Runtime) {
   return async ({ id }: { readonly id: string }): Promise<void> => {
     try {
       await db.transaction((tx) => requestRecovery(tx, ledger, id));
-      void dispatcher.dispatch();
     } catch (error) {
       if (!(error instanceof AppError && error.code === "conflict")) throw error;
     }

@@ -79,7 +79,7 @@ export async function startWorker(
   runtime.dispatcher.start(config.timing.sweepMs);
   servers.start();
   const books = [scheduledJobs(runtime.ledger), buildDeployments(runtime).schedules];
-  const scheduler = new Scheduler(new Schedules(runtime.db, runtime.dispatcher, books, logger), logger);
+  const scheduler = new Scheduler(new Schedules(runtime.db, books, logger), logger);
   scheduler.start(config.timing.sweepMs);
   const deliverer = buildDeliverer(runtime, workerId);
   deliverer.start();

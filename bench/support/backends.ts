@@ -1,17 +1,10 @@
-import { createPostgresBackend, Queue } from "bullmq";
 import pg from "pg";
 import { migrateQueue } from "../../src/operations/queue.js";
 import { MasterKey } from "../../src/platform/crypto.js";
 import { createRedis, hasRedis } from "../../test/support/redis.js";
-import { bareConnection } from "./bare.js";
+import { type BareQueue, bareQueueOf } from "./bare.js";
 import { type BenchServer, startServer } from "./child.js";
 import { createBenchDatabase } from "./database.js";
-
-/** What is used of BullMQ's queue; its own type names the backend too. */
-export interface BareQueue {
-  add(name: string, data: object, options: object): Promise<{ readonly id?: string | undefined }>;
-  close(): Promise<void>;
-}
 
 /** Where an installation of a benchmark runs: a database of its own, and maybe a Redis. */
 export interface BenchPlace {
@@ -65,10 +58,7 @@ async function openPlace(backend: BenchPlace["backend"]): Promise<BenchPlace> {
   return {
     ...{ backend, databaseUrl: database.url },
     start: (name, more = {}) => startServer(name, { ...settings, ...more }),
-    bareQueue: () =>
-      redis === null
-        ? new Queue("bare", { connection: bareConnection(database.url) }, createPostgresBackend)
-        : new Queue("bare", { connection: { url: redis.url } }),
+    bareQueue: () => bareQueueOf(database.url, redis?.url),
     query: async <R extends object>(text: string, values: unknown[] = []) =>
       (await pool.query<R>(text, values)).rows,
     async close() {

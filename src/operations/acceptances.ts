@@ -1,5 +1,6 @@
 import { type Database, toJsonb } from "../platform/sql.js";
-import { INSERT_FROM, NEW_ROW, type NewRow } from "./new-operation.js";
+import { type Inserted, insertionOf } from "./insertion.js";
+import { NEW_ROW, type NewRow } from "./new-operation.js";
 import { TAKE_FROM_WISH, TAKING, type Taking } from "./takings.js";
 import { Together } from "./together.js";
 
@@ -9,15 +10,18 @@ const PATIENCE_MS = 100;
 /** While one statement is committed another one is written; rows are nobody's else yet, so none waits for another. */
 const AT_A_TIME = 2;
 
-/** The patience is set before anything is read, so before anything is waited for. Each operation is there with its key or not at all. */
+/**
+ * The patience is set before anything is read, so before anything is waited for. Each operation is there with its key or
+ * not at all: rows, and beside each of them the taking of its key.
+ */
 const ACCEPT = {
   name: "operations_accept",
   text: `WITH wish AS MATERIALIZED (
-           SELECT * FROM jsonb_to_recordset($1::jsonb) AS wish (${NEW_ROW}, ${TAKING})
-           WHERE set_config('lock_timeout', $2, true) IS NOT NULL),
-         taken AS (${TAKE_FROM_WISH})
-         ${INSERT_FROM} FROM wish LEFT JOIN taken USING (claim) WHERE key IS NULL OR taken.claim IS NOT NULL
-         RETURNING id`,
+           SELECT * FROM ROWS FROM (
+             jsonb_to_recordset($1::jsonb) AS (${NEW_ROW}), jsonb_to_recordset($2::jsonb) AS (${TAKING})) AS wish
+           WHERE set_config('lock_timeout', $3, true) IS NOT NULL),
+         taken AS (${TAKE_FROM_WISH}),
+         ${insertionOf("wish LEFT JOIN taken USING (claim) WHERE key IS NULL OR taken.claim IS NOT NULL", "$4", "$5")}`,
 };
 
 /** Work that is accepted with nothing else to write than the answer under its Idempotency-Key. */
@@ -29,29 +33,35 @@ export interface Acceptance {
 
 /** Accepts operations, group committed: those that are asked for while two statements are under way go together in the next. */
 export class Acceptances {
-  readonly #together: Together<Acceptance, true>;
+  readonly #together: Together<Acceptance, Inserted>;
 
-  constructor(db: Database) {
+  /**
+   * @param limit slots of an organization of whom nothing was said
+   * @param sends whether what is marked as sent will be
+   */
+  constructor(db: Database, limit: number, sends: boolean) {
     this.#together = new Together(async (acceptances, locking) => {
       const [wishes, patience] =
         locking === "FOR UPDATE"
           ? [acceptances.map(wishOf), "0"]
           : [withoutTrouble(acceptances), `${PATIENCE_MS}`];
-      const rows = await db.rows<{ id: string }>(ACCEPT, [toJsonb(wishes), patience]);
-      const accepted = new Set(rows.map(({ id }) => id));
-      return acceptances.map(({ row }) => (accepted.has(row.id) ? true : undefined));
+      const values = [toJsonb(wishes.map(([row]) => row)), toJsonb(wishes.map(([, taking]) => taking))];
+      const rows = await db.rows<Inserted>(ACCEPT, [...values, patience, limit, sends]);
+      const inserted = new Map(rows.map((row) => [row.id, row]));
+      return acceptances.map(({ row }) => inserted.get(row.id));
     }, AT_A_TIME);
   }
 
-  /** False where another request has the key. */
-  async accept(acceptance: Acceptance): Promise<boolean> {
-    return (await this.#together.write(acceptance)) === true;
+  /** Undefined where another request has the key. */
+  accept(acceptance: Acceptance): Promise<Inserted | undefined> {
+    return this.#together.write(acceptance);
   }
 }
 
-type Wish = NewRow & Partial<Taking>;
+type Wish = readonly [row: NewRow, taking: Partial<Taking>];
 
-const wishOf = ({ row, taking }: Acceptance): Wish => ({ ...row, ...taking?.() });
+const NO_KEY = {};
+const wishOf = ({ row, taking }: Acceptance): Wish => [row, taking?.() ?? NO_KEY];
 
 /** Left out is what would spoil the statement for all, to be refused alone: what may not be kept, and a key that comes twice. */
 function withoutTrouble(acceptances: readonly Acceptance[]): Wish[] {
@@ -59,9 +69,10 @@ function withoutTrouble(acceptances: readonly Acceptance[]): Wish[] {
   return acceptances.flatMap((acceptance) => {
     try {
       const wish = wishOf(acceptance);
-      if (wish.key === undefined) return [wish];
-      if (keys.has(wish.key)) return [];
-      keys.add(wish.key);
+      const { key } = wish[1];
+      if (key === undefined) return [wish];
+      if (keys.has(key)) return [];
+      keys.add(key);
       return [wish];
     } catch {
       return [];

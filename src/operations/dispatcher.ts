@@ -1,9 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { Batch } from "../platform/batch.js";
 import type { Logger } from "../platform/logger.js";
 import { type Database, UNHURRIED } from "../platform/sql.js";
 import type { Span, Tracer } from "../platform/tracing.js";
 import { URGENT, URGENT_AT_ONCE } from "./catalog.js";
 import { WHERE_TO } from "./claim.js";
+import { BEHIND_URGENT } from "./insertion.js";
 import { ATTENDED, LINE, WAITING } from "./lines.js";
 import type { OperationQueue, QueueItem } from "./queue.js";
 import { DEFAULT_CONCURRENCY, limitOf } from "./slots.js";
@@ -51,7 +53,7 @@ const DUE = {
              SELECT count(*)::int AS busy FROM operation_slots
              WHERE organization_id = line_organization AND operation_id IS NOT NULL) AS taken),
          fronts AS (
-           SELECT front_id, CASE WHEN urgent THEN place ELSE 1000 + busy + place + front_priority END AS rank,
+           SELECT front_id, CASE WHEN urgent THEN place ELSE ${BEHIND_URGENT} + busy + place + front_priority END AS rank,
              row_number() OVER (PARTITION BY line_region ORDER BY NOT urgent, busy + place + front_priority) AS number
            FROM shares, LATERAL (
              SELECT front.*, front_priority < ${URGENT} AS urgent,
@@ -116,8 +118,8 @@ export interface DispatcherOptions {
 }
 
 /**
- * Decides in PostgreSQL what is sent to workers now: of what was accepted as much as each organization may have at
- * work, and whatever was left behind. Any process may run it, as often as it likes; what is sent is a proposal, the
+ * Sends to workers what may begin, which PostgreSQL decides: what its acceptance found nobody before, and what a look finds,
+ * of all that waits as much as each organization may have at work, and whatever was left behind. Any process may run it, as often as it likes; what is sent is a proposal, the
  * claim decides.
  */
 export class Dispatcher {
@@ -126,6 +128,9 @@ export class Dispatcher {
   readonly #logger: Logger;
   readonly #tracer: Tracer | null;
   readonly #concurrency: number;
+  /** What was marked as sent with its acceptance; what comes while it is being sent goes together. */
+  readonly #marked: Batch<Due, undefined>;
+  readonly #sending = new Set<Promise<unknown>>();
   /** Where there are more lines than one sweep looks at. */
   #after = START;
   #timer: NodeJS.Timeout | null = null;
@@ -148,6 +153,27 @@ export class Dispatcher {
     this.#logger = logger;
     this.#tracer = tracer;
     this.#concurrency = concurrency;
+    this.#marked = new Batch(
+      async (due) => {
+        await this.#send(due);
+        return due.map(() => undefined);
+      },
+      { atATime: 1 },
+    );
+  }
+
+  /**
+   * Sends what has just been accepted: at once where its acceptance marked it as sent, else when it is its turn. Never
+   * rejects: what could not be sent is sent by a later sweep.
+   * @param sendAs the priority that it was marked with
+   */
+  accepted(operation: Omit<Due, "priority">, sendAs: number | null): void {
+    if (sendAs === null) return void this.dispatch();
+    const sent: Promise<unknown> = this.#marked
+      .ask({ ...operation, priority: sendAs })
+      .catch((error: unknown) => this.#complain(error))
+      .finally(() => this.#sending.delete(sent));
+    this.#sending.add(sent);
   }
 
   /**
@@ -185,11 +211,15 @@ export class Dispatcher {
         await this.#look();
       }
     } catch (error) {
-      this.#logger.warn({ err: error }, "operations could not be sent; a later sweep tries again");
+      this.#complain(error);
     } finally {
       // In the same breath as the last look at #again: else a call in between would be folded into nothing.
       this.#running = null;
     }
+  }
+
+  #complain(error: unknown): void {
+    this.#logger.warn({ err: error }, "operations could not be sent; a later sweep tries again");
   }
 
   async #look(): Promise<void> {
@@ -234,6 +264,6 @@ export class Dispatcher {
     if (this.#refill !== null) clearTimeout(this.#refill);
     this.#timer = null;
     this.#refill = null;
-    await this.#running;
+    await Promise.all([this.#running, ...this.#sending]);
   }
 }

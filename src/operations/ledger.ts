@@ -3,9 +3,10 @@ import { type Database, type Sql, toJsonb } from "../platform/sql.js";
 import { Acceptances } from "./acceptances.js";
 import { CATALOG, type OperationKind, type OperationType } from "./catalog.js";
 import { Claims } from "./claim.js";
+import type { Dispatcher } from "./dispatcher.js";
+import { type Inserted, insertionOf } from "./insertion.js";
 import { type ListRequest, listing, type Visibility } from "./listing.js";
 import {
-  INSERT_FROM,
   type LocklessRequest,
   type LockTarget,
   NEW_ROW,
@@ -15,7 +16,14 @@ import {
   rowOf,
 } from "./new-operation.js";
 import type { LedgerObserver } from "./observer.js";
-import type { ClaimedOperation, Operation, OperationStep, Outcome, Progress } from "./operation.js";
+import type {
+  ClaimedOperation,
+  Operation,
+  OperationOrigin,
+  OperationStep,
+  Outcome,
+  Progress,
+} from "./operation.js";
 import { OperationReader } from "./reading.js";
 import type { Released, Taker } from "./release.js";
 import { DEFAULT_CONCURRENCY, HAND_OVER, MINE, RESEND } from "./slots.js";
@@ -24,7 +32,7 @@ import { AttemptWrites, type Finished } from "./writes.js";
 
 const INSERT = {
   name: "operation_insert",
-  text: `${INSERT_FROM} FROM jsonb_to_recordset($1::jsonb) AS wish (${NEW_ROW})`,
+  text: `WITH ${insertionOf(`jsonb_to_recordset($1::jsonb) AS wish (${NEW_ROW})`, "$2", "$3")}`,
 };
 
 const LOCK = {
@@ -49,6 +57,8 @@ const STILL_MINE = { name: "operation_still_mine", text: `SELECT 1 FROM operatio
 export type Keeping = (operation: Operation) => Promise<() => Taking>;
 
 export interface LedgerOptions {
+  /** Told of what was accepted; absent: it waits for a look that somebody else sees to. */
+  readonly dispatcher?: Pick<Dispatcher, "accepted">;
   readonly observer?: LedgerObserver;
   /** What can be asked for; default: the product's. */
   readonly catalog?: Readonly<Record<OperationType, OperationKind>>;
@@ -70,6 +80,8 @@ export class LeaseLostError extends Error {
  */
 export class Ledger {
   readonly #db: Database;
+  readonly #dispatcher: Pick<Dispatcher, "accepted"> | undefined;
+  readonly #concurrency: number;
   readonly #observer: LedgerObserver | undefined;
   readonly #catalog: Readonly<Record<OperationType, OperationKind>>;
   readonly #acceptances: Acceptances;
@@ -79,12 +91,14 @@ export class Ledger {
 
   constructor(
     db: Database,
-    { observer, catalog = CATALOG, concurrency = DEFAULT_CONCURRENCY }: LedgerOptions = {},
+    { dispatcher, observer, catalog = CATALOG, concurrency = DEFAULT_CONCURRENCY }: LedgerOptions = {},
   ) {
     this.#db = db;
+    this.#dispatcher = dispatcher;
+    this.#concurrency = concurrency;
     this.#observer = observer;
     this.#catalog = catalog;
-    this.#acceptances = new Acceptances(db);
+    this.#acceptances = new Acceptances(db, concurrency, dispatcher !== undefined);
     this.#claims = new Claims(db, concurrency);
     this.#writes = new AttemptWrites(db, concurrency);
     this.#reader = new OperationReader(db);
@@ -92,14 +106,16 @@ export class Ledger {
 
   /**
    * Accepts work within the caller's transaction: the operation and its locks appear with the caller's own
-   * effect or not at all. Throws a conflict that names the blocking operation where a lock is taken.
+   * effect or not at all, and are sent to workers when they are committed. Throws a conflict that names the blocking
+   * operation where a lock is taken.
    */
   async request(tx: Sql, request: OperationRequest): Promise<Operation> {
     const row = this.#rowOf(request);
-    await tx.run(INSERT, [toJsonb([row])]);
+    const sends = this.#dispatcher !== undefined;
+    const [inserted] = await tx.rows<Inserted>(INSERT, [toJsonb([row]), this.#concurrency, sends]);
     await this.#lock(tx, row.id, request.locks);
     const operation = operationOf(row);
-    tx.afterCommit(() => this.#observer?.accepted(operation, request.origin));
+    tx.afterCommit(() => this.#tell(row, operation, request.origin, inserted));
     return operation;
   }
 
@@ -112,9 +128,19 @@ export class Ledger {
     const row = this.#rowOf(request);
     const operation = operationOf(row);
     const taking = keeping === undefined ? null : await keeping(operation);
-    if (!(await this.#acceptances.accept({ row, taking }))) throw keyInFlight();
-    this.#observer?.accepted(operation, request.origin);
+    const inserted = await this.#acceptances.accept({ row, taking });
+    if (inserted === undefined) throw keyInFlight();
+    this.#tell(row, operation, request.origin, inserted);
     return operation;
+  }
+
+  /** Only haste: if this process dies before, a later sweep sends it. */
+  #tell(row: NewRow, operation: Operation, origin: OperationOrigin, inserted: Inserted | undefined): void {
+    this.#observer?.accepted(operation, origin);
+    this.#dispatcher?.accepted(
+      { id: row.id, region: row.region, type: row.operation_type, traceparent: row.traceparent },
+      inserted?.sendAs ?? null,
+    );
   }
 
   #rowOf(request: OperationRequest | LocklessRequest): NewRow {

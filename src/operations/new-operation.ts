@@ -62,11 +62,12 @@ export const NEW_ROW = `id uuid, organization_id uuid, project_id uuid, operatio
   resource_id uuid, payload jsonb, payload_secrets text, priority int, max_attempts int, timeout_seconds int,
   created_by jsonb, region text, request_id text, traceparent text, created_at timestamptz`;
 
-/** Writes what follows it, the `FROM` of a statement that has the columns of `NEW_ROW`. */
-export const INSERT_FROM = `INSERT INTO operations (id, organization_id, project_id, operation_type, resource_type, resource_id,
+export const NEW_COLUMNS = `id, organization_id, project_id, operation_type, resource_type, resource_id,
     payload, payload_secrets, priority, max_attempts, timeout_seconds, created_by, region, request_id, traceparent,
-    created_at)
-  SELECT id, organization_id, project_id, operation_type, resource_type, resource_id, coalesce(payload, 'null'),
+    created_at`;
+
+/** What is written in `NEW_COLUMNS`, of a row with the columns of `NEW_ROW`. */
+export const NEW_VALUES = `id, organization_id, project_id, operation_type, resource_type, resource_id, coalesce(payload, 'null'),
     decode(payload_secrets, 'hex'), priority, max_attempts, timeout_seconds, created_by, region, request_id, traceparent,
     created_at`;
 

@@ -62,8 +62,8 @@ function dueSchedule(more: Pick<DueSchedule, "overlap" | "nextAt"> & Partial<Due
 }
 
 function schedules(...more: ScheduleBook[]): Schedules {
-  const { db, ledger, dispatcher, logger } = gatehouse.runtime;
-  return new Schedules(db, dispatcher, [...more, scheduledJobs(ledger)], logger);
+  const { db, ledger, logger } = gatehouse.runtime;
+  return new Schedules(db, [...more, scheduledJobs(ledger)], logger);
 }
 
 /** Ends a run as a worker would. */
@@ -200,11 +200,10 @@ describe("a schedule", () => {
   test("whose worker is gone between the tick and the acceptance runs once, by the next one that looks", async () => {
     const job = await createJob("@hourly");
     await makeDue(job, "1 second");
-    const { db, ledger, dispatcher, logger } = gatehouse.runtime;
+    const { db, ledger, logger } = gatehouse.runtime;
     const book = scheduledJobs(ledger);
     const dying = new Schedules(
       db,
-      dispatcher,
       [
         {
           ...book,

@@ -1,5 +1,4 @@
 import type { Principal } from "../../auth/principal.js";
-import type { Dispatcher } from "../../operations/dispatcher.js";
 import type { Keeping, Ledger } from "../../operations/ledger.js";
 import type { LocklessRequest } from "../../operations/new-operation.js";
 import type { Operation } from "../../operations/operation.js";
@@ -51,7 +50,6 @@ export interface DiscoveredStream {
 
 export interface ProbeDeps {
   readonly ledger: Ledger;
-  readonly dispatcher: Dispatcher;
   readonly waiters: Waiters;
   readonly connections: Connections;
   readonly masterKey: MasterKey;
@@ -96,7 +94,7 @@ export class Probes {
     more: Pick<LocklessRequest, "unhurried"> = {},
     keeping?: Keeping,
   ): Promise<Operation> {
-    const { ledger, dispatcher, connections, masterKey } = this.#deps;
+    const { ledger, connections, masterKey } = this.#deps;
     const spec = connections.spec(role, target.type, target.version);
     const sent = await connections.unmasked(project, role, target);
     checkConfig(spec, sent);
@@ -114,9 +112,7 @@ export class Probes {
       createdBy: { kind: principal.kind, id: principal.id, name: principal.name },
       origin: principal.origin,
     };
-    const operation = await ledger.accept(request, keeping);
-    void dispatcher.dispatch();
-    return operation;
+    return ledger.accept(request, keeping);
   }
 }
 

@@ -1,5 +1,4 @@
 import type { Principal } from "../../auth/principal.js";
-import type { Dispatcher } from "../../operations/dispatcher.js";
 import type { Ledger } from "../../operations/ledger.js";
 import type { LockTarget } from "../../operations/new-operation.js";
 import type { Operation } from "../../operations/operation.js";
@@ -18,7 +17,6 @@ export interface DeploymentDeps {
   readonly prisma: PrismaClient;
   readonly db: Database;
   readonly ledger: Ledger;
-  readonly dispatcher: Dispatcher;
   readonly masterKey: MasterKey;
   readonly blobs: Blobs;
   readonly catalog: DeploymentCatalog;

@@ -29,25 +29,16 @@ export class Acceptor {
     onAccept?: OnAccept,
   ): Promise<Operation> {
     const { db, ledger } = this.#deps;
-    return this.dispatched(
-      db.transaction(async (tx) => {
-        const on = await holdOne(tx, principal, ref);
-        await requireBeginning(tx, command, [on]);
-        const operation = await acceptCommand(tx, ledger, principal, {
-          command,
-          on,
-          ...(await plan(tx, on)),
-        });
-        await onAccept?.(tx, operation);
-        return operation;
-      }),
-    );
-  }
-
-  /** Only haste: if this process dies before, the next sweep sends it. */
-  async dispatched(accepting: Promise<Operation>): Promise<Operation> {
-    const operation = await accepting;
-    void this.#deps.dispatcher.dispatch();
-    return operation;
+    return db.transaction(async (tx) => {
+      const on = await holdOne(tx, principal, ref);
+      await requireBeginning(tx, command, [on]);
+      const operation = await acceptCommand(tx, ledger, principal, {
+        command,
+        on,
+        ...(await plan(tx, on)),
+      });
+      await onAccept?.(tx, operation);
+      return operation;
+    });
   }
 }

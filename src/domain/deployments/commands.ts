@@ -106,30 +106,28 @@ export class Commands {
   ): Promise<Operation> {
     if (databaseId === ref.id) throw wrongDatabase("must be another database");
     const { db, ledger } = this.#deps;
-    return this.#acceptor.dispatched(
-      db.transaction(async (tx) => {
-        const refs = [ref, { id: databaseId, engine: null }];
-        const [on, second] = await holdVisible(tx, principal, refs);
-        if (on === undefined || second === undefined) throw new Error("two were asked for");
-        if (on.engine !== second.engine || on.region !== second.region) {
-          throw wrongDatabase(
-            `must be of the same engine and region: ${on.engine} in ${on.region}, not ${second.engine} in ${second.region}`,
-          );
-        }
-        for (const one of [on, second]) requireDestructive(principal, one, "exchange its connection URL");
-        await requireBeginning(tx, "connection-url", [on, second]);
-        const other = await beginOn(tx, "connection-url", second);
-        const operation = await acceptCommand(tx, ledger, principal, {
-          command: "connection-url",
-          on,
-          extra: { other },
-          locks: [{ type: DEPLOYMENT, id: second.id }],
-          details: { with: second.id, withName: second.name },
-        });
-        await onAccept?.(tx, operation);
-        return operation;
-      }),
-    );
+    return db.transaction(async (tx) => {
+      const refs = [ref, { id: databaseId, engine: null }];
+      const [on, second] = await holdVisible(tx, principal, refs);
+      if (on === undefined || second === undefined) throw new Error("two were asked for");
+      if (on.engine !== second.engine || on.region !== second.region) {
+        throw wrongDatabase(
+          `must be of the same engine and region: ${on.engine} in ${on.region}, not ${second.engine} in ${second.region}`,
+        );
+      }
+      for (const one of [on, second]) requireDestructive(principal, one, "exchange its connection URL");
+      await requireBeginning(tx, "connection-url", [on, second]);
+      const other = await beginOn(tx, "connection-url", second);
+      const operation = await acceptCommand(tx, ledger, principal, {
+        command: "connection-url",
+        on,
+        extra: { other },
+        locks: [{ type: DEPLOYMENT, id: second.id }],
+        details: { with: second.id, withName: second.name },
+      });
+      await onAccept?.(tx, operation);
+      return operation;
+    });
   }
 
   /** A new password; the old one ends with the operation. */

@@ -65,11 +65,11 @@ export class Deployments {
     input: DeploymentInput,
     onAccept: (tx: Sql, operation: Operation, created: DeploymentView) => Promise<void> = async () => {},
   ): Promise<{ operation: Operation; created: DeploymentView }> {
-    const { db, ledger, dispatcher, catalog } = this.#deps;
+    const { db, ledger, catalog } = this.#deps;
     const project = await this.projectOf(principal, input.project);
     const choice = await catalog.choose(input);
     const view = await viewer(catalog);
-    const accepted = await db
+    return db
       .transaction(async (tx) => {
         const row = await insertDeployment(
           tx,
@@ -91,8 +91,6 @@ export class Deployments {
       .catch((error: unknown) => {
         throw nameTaken(error, input.name);
       });
-    void dispatcher.dispatch();
-    return accepted;
   }
 
   /** The project that a caller means for something new. */

@@ -1,7 +1,6 @@
 import { type Principal, projectFilter } from "../../auth/principal.js";
 import { chainOperations, holdOperation, payloadOf } from "../../operations/cancel.js";
 import { announce } from "../../operations/changes.js";
-import type { Dispatcher } from "../../operations/dispatcher.js";
 import type { Ledger } from "../../operations/ledger.js";
 import type { Operation } from "../../operations/operation.js";
 import { AppError, conflict, notFound } from "../../platform/errors.js";
@@ -12,7 +11,6 @@ import { acceptRun, type JobToRun, lockJob, type OnAccept } from "./sync.js";
 export interface RetryDeps {
   readonly db: Database;
   readonly ledger: Ledger;
-  readonly dispatcher: Dispatcher;
   readonly signals: Signals;
 }
 
@@ -30,7 +28,7 @@ export class Retries {
    * that does it already.
    */
   async retry(principal: Principal, operationId: string, onAccept?: OnAccept): Promise<Operation> {
-    const { db, ledger, dispatcher, signals } = this.#deps;
+    const { db, ledger, signals } = this.#deps;
     const operation = await db.transaction(async (tx) => {
       const job = await holdJobOf(tx, principal, operationId);
       const next = await acceptRun(tx, ledger, principal, job, "retry");
@@ -38,7 +36,6 @@ export class Retries {
       await onAccept?.(tx, next);
       return next;
     });
-    void dispatcher.dispatch();
     await announce(signals, operationId, "changed");
     return operation;
   }

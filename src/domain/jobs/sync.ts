@@ -1,5 +1,4 @@
 import { type Principal, projectFilter } from "../../auth/principal.js";
-import type { Dispatcher } from "../../operations/dispatcher.js";
 import type { Ledger } from "../../operations/ledger.js";
 import type { Operation } from "../../operations/operation.js";
 import { conflict, notFound } from "../../platform/errors.js";
@@ -55,12 +54,10 @@ export type OnAccept = (tx: Sql, operation: Operation) => Promise<void>;
 export class Syncs {
   readonly #db: Database;
   readonly #ledger: Ledger;
-  readonly #dispatcher: Dispatcher;
 
-  constructor(db: Database, ledger: Ledger, dispatcher: Dispatcher) {
+  constructor(db: Database, ledger: Ledger) {
     this.#db = db;
     this.#ledger = ledger;
-    this.#dispatcher = dispatcher;
   }
 
   /**
@@ -68,15 +65,12 @@ export class Syncs {
    * at all. Throws a conflict that names the operation of a run that is active.
    */
   async start(principal: Principal, jobId: string, onAccept?: OnAccept): Promise<Operation> {
-    const operation = await this.#db.transaction(async (tx) => {
+    return this.#db.transaction(async (tx) => {
       const job = await lockJob(tx, principal, jobId);
-      const accepted = await acceptRun(tx, this.#ledger, principal, job, "api");
-      await onAccept?.(tx, accepted);
-      return accepted;
+      const operation = await acceptRun(tx, this.#ledger, principal, job, "api");
+      await onAccept?.(tx, operation);
+      return operation;
     });
-    // Only haste: if this process dies here, the next sweep sends it.
-    void this.#dispatcher.dispatch();
-    return operation;
   }
 }
 

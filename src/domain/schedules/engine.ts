@@ -1,5 +1,4 @@
 import type { Principal } from "../../auth/principal.js";
-import type { Dispatcher } from "../../operations/dispatcher.js";
 import { AppError } from "../../platform/errors.js";
 import type { Logger } from "../../platform/logger.js";
 import { type Database, isDatabaseAway, type Sql, type Transaction } from "../../platform/sql.js";
@@ -64,20 +63,13 @@ export interface ScheduleBook<S extends DueSchedule = DueSchedule> {
  */
 export class Schedules {
   readonly #db: Database;
-  readonly #dispatcher: Pick<Dispatcher, "dispatch">;
   readonly #books: readonly ScheduleBook[];
   readonly #logger: Logger;
   /** One statement for all kinds: most of the time nothing is due. */
   readonly #look: string;
 
-  constructor(
-    db: Database,
-    dispatcher: Pick<Dispatcher, "dispatch">,
-    books: readonly ScheduleBook[],
-    logger: Logger,
-  ) {
+  constructor(db: Database, books: readonly ScheduleBook[], logger: Logger) {
     this.#db = db;
-    this.#dispatcher = dispatcher;
     this.#books = books;
     this.#logger = logger;
     this.#look = `SELECT ${books.map(({ due }) => `(${due})`).join(" OR ")} AS due`;
@@ -96,7 +88,6 @@ export class Schedules {
       while (signal?.aborted !== true && (await takeNext())) taken += 1;
     });
     const ends = await Promise.allSettled(looks);
-    if (taken > 0) void this.#dispatcher.dispatch();
     for (const end of ends) if (end.status === "rejected") throw end.reason;
     return taken;
   }

@@ -31,8 +31,8 @@ const currentOperation = async (): Promise<string> =>
 
 /** What each of several workers does now and then. */
 function look(): Promise<number> {
-  const { db, dispatcher, logger } = api.gatehouse.runtime;
-  return new Schedules(db, dispatcher, [buildDeployments(api.gatehouse.runtime).schedules], logger).runDue();
+  const { db, logger } = api.gatehouse.runtime;
+  return new Schedules(db, [buildDeployments(api.gatehouse.runtime).schedules], logger).runDue();
 }
 
 async function makeDue(ago: string): Promise<void> {
