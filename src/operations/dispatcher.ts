@@ -118,9 +118,9 @@ export interface DispatcherOptions {
 }
 
 /**
- * Sends to workers what may begin, which PostgreSQL decides: what its acceptance found nobody before, and what a look finds,
- * of all that waits as much as each organization may have at work, and whatever was left behind. Any process may run it, as often as it likes; what is sent is a proposal, the
- * claim decides.
+ * Sends to workers what may begin, which PostgreSQL decides: what its acceptance found nobody before, and what a look
+ * finds, of all that waits as much as each organization may have at work, and whatever was left behind. Any process may
+ * run it, as often as it likes; what is sent is a proposal, the claim decides.
  */
 export class Dispatcher {
   readonly #db: Database;
