@@ -1,12 +1,10 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { Batch } from "../platform/batch.js";
+import { setTimeout as delay, setImmediate as endOfTurn } from "node:timers/promises";
 import type { Logger } from "../platform/logger.js";
 import { type Database, UNHURRIED } from "../platform/sql.js";
 import type { Span, Tracer } from "../platform/tracing.js";
 import { URGENT, URGENT_AT_ONCE } from "./catalog.js";
 import { WHERE_TO } from "./claim.js";
-import { BEHIND_URGENT } from "./insertion.js";
-import { ATTENDED, LINE, WAITING } from "./lines.js";
+import { ATTENDED, LINE, queuePriorityOf, rankOf, WAITING } from "./lines.js";
 import type { OperationQueue, QueueItem } from "./queue.js";
 import { DEFAULT_CONCURRENCY, limitOf } from "./slots.js";
 
@@ -14,7 +12,7 @@ import { DEFAULT_CONCURRENCY, limitOf } from "./slots.js";
 const RESEND_MS = 3_000;
 /** Lines that one sweep looks at; the next one goes on behind them. */
 const LINES = 500;
-/** Of one region so many are in the queue at once, the first of all lines; where there are many, less of each. */
+/** So many are sent at once. Of one region a look sends no more, the first of all lines; where there are many, less of each. */
 const WINDOW = 500;
 /** Where looks follow on each other, the next one waits so long, and so many times as long as the last one took. */
 const PAUSE_MS = 5;
@@ -53,7 +51,7 @@ const DUE = {
              SELECT count(*)::int AS busy FROM operation_slots
              WHERE organization_id = line_organization AND operation_id IS NOT NULL) AS taken),
          fronts AS (
-           SELECT front_id, CASE WHEN urgent THEN place ELSE ${BEHIND_URGENT} + busy + place + front_priority END AS rank,
+           SELECT front_id, CASE WHEN urgent THEN place ELSE ${rankOf("busy", "place", "front_priority")} END AS rank,
              row_number() OVER (PARTITION BY line_region ORDER BY NOT urgent, busy + place + front_priority) AS number
            FROM shares, LATERAL (
              SELECT front.*, front_priority < ${URGENT} AS urgent,
@@ -77,7 +75,7 @@ const DUE = {
          last AS (
            SELECT line_organization, line_region
            FROM (SELECT *, row_number() OVER () AS number FROM looked) AS numbered WHERE number = ${LINES})
-         SELECT id, (rank + 1)::int AS priority, region, type, traceparent, NULL::uuid AS "lastOrganization"
+         SELECT id, ${queuePriorityOf("rank")} AS priority, region, type, traceparent, NULL::uuid AS "lastOrganization"
          FROM marked JOIN found ON id = found_id
          UNION ALL SELECT NULL, NULL, line_region, NULL, NULL, line_organization FROM last ORDER BY priority, id`,
 };
@@ -128,9 +126,9 @@ export class Dispatcher {
   readonly #logger: Logger;
   readonly #tracer: Tracer | null;
   readonly #concurrency: number;
-  /** What was marked as sent with its acceptance; what comes while it is being sent goes together. */
-  readonly #marked: Batch<Due, undefined>;
-  readonly #sending = new Set<Promise<unknown>>();
+  /** Marked as sent with its acceptance, and still to be sent. */
+  readonly #marked: Due[] = [];
+  #sending: Promise<void> | null = null;
   /** Where there are more lines than one sweep looks at. */
   #after = START;
   #timer: NodeJS.Timeout | null = null;
@@ -153,13 +151,6 @@ export class Dispatcher {
     this.#logger = logger;
     this.#tracer = tracer;
     this.#concurrency = concurrency;
-    this.#marked = new Batch(
-      async (due) => {
-        await this.#send(due);
-        return due.map(() => undefined);
-      },
-      { atATime: 1 },
-    );
   }
 
   /**
@@ -169,11 +160,17 @@ export class Dispatcher {
    */
   accepted(operation: Omit<Due, "priority">, sendAs: number | null): void {
     if (sendAs === null) return void this.dispatch();
-    const sent: Promise<unknown> = this.#marked
-      .ask({ ...operation, priority: sendAs })
-      .catch((error: unknown) => this.#complain(error))
-      .finally(() => this.#sending.delete(sent));
-    this.#sending.add(sent);
+    this.#marked.push({ ...operation, priority: sendAs });
+    this.#sending ??= this.#sendMarked();
+  }
+
+  /** What is accepted in one statement is sent together, and so is what comes while that is being sent. */
+  async #sendMarked(): Promise<void> {
+    await endOfTurn();
+    while (this.#marked.length > 0) {
+      await this.#send(this.#marked.splice(0, WINDOW)).catch((error: unknown) => this.#complain(error));
+    }
+    this.#sending = null;
   }
 
   /**
@@ -264,6 +261,6 @@ export class Dispatcher {
     if (this.#refill !== null) clearTimeout(this.#refill);
     this.#timer = null;
     this.#refill = null;
-    await Promise.all([this.#running, ...this.#sending]);
+    await Promise.all([this.#running, this.#sending]);
   }
 }

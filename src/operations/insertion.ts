@@ -1,10 +1,7 @@
 import { URGENT } from "./catalog.js";
-import { WAITING } from "./lines.js";
+import { queuePriorityOf, rankOf, WAITING } from "./lines.js";
 import { NEW_COLUMNS, NEW_VALUES } from "./new-operation.js";
 import { limitOf } from "./slots.js";
-
-/** Added to the places of organizations in the queue: what is urgent comes before all of them. */
-export const BEHIND_URGENT = 1_000;
 
 /** What a statement that accepts operations says of each that it has written. */
 export interface Inserted {
@@ -15,15 +12,16 @@ export interface Inserted {
 
 /**
  * The end of a statement, behind one that has parts: writes the operations of `source`, rows with the columns of
- * `NEW_ROW`. Where nobody waits in its line and its organization has a free slot, an operation is marked as sent as it is
- * written: a look at all lines would find nothing else there. What somebody waits for in a request is left to the look, which
- * counts those at once; so is everything where nobody sends. The line's front is found by the index (ORDER BY).
+ * `NEW_ROW`, as `wish`. Where nobody waits in its line and its organization has a free slot, an operation is marked as sent
+ * as it is written: a look at all lines would find nothing before it there. What somebody waits for in a request is left to
+ * the look, which counts those at once; so is everything where nobody sends. The line's front is found by the index (ORDER BY).
  * @param limit the parameter with the slots of organizations of whom nothing was said
  * @param sends the parameter that says whether what is marked will be sent
  */
 export const insertionOf = (source: string, limit: string, sends: string): string => `
          entering AS MATERIALIZED (
-           SELECT wish.*, row_number() OVER (PARTITION BY organization_id ORDER BY priority, id) AS place FROM ${source}),
+           SELECT wish.*, row_number() OVER (PARTITION BY organization_id, priority < ${URGENT} ORDER BY priority, id) AS place
+           FROM ${source}),
          lines AS (
            SELECT DISTINCT organization_id AS line_organization, coalesce(region, '') AS line_region
            FROM entering WHERE ${sends}::boolean AND priority >= ${URGENT}),
@@ -37,7 +35,7 @@ export const insertionOf = (source: string, limit: string, sends: string): strin
                   ORDER BY priority, id LIMIT 1) IS NULL),
          judged AS MATERIALIZED (
            SELECT entering.*, CASE WHEN priority >= ${URGENT} AND place <= free
-                              THEN ${BEHIND_URGENT} + busy + place + priority + 1 END::int AS send_as
+                              THEN ${queuePriorityOf(rankOf("busy", "place", "priority"))} END AS send_as
            FROM entering LEFT JOIN open ON line_organization = organization_id AND line_region = coalesce(region, '')),
          inserted AS (
            INSERT INTO operations (${NEW_COLUMNS}, dispatched_at)

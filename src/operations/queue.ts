@@ -132,15 +132,16 @@ class SafeProducer {
     if (first === undefined) return;
     // On PostgreSQL many at once go through temporary tables: for one alone that takes four times as long.
     const { name, data, opts } = first;
-    const sent = others.length === 0 ? this.#queue.add(name, data, opts) : this.#queue.addBulk(jobs);
+    const queue = this.#queue;
+    const sent = others.length === 0 ? queue.add(name, data, opts) : queue.addBulk(jobs);
     try {
       // Before its first connection the library waits for as long as it takes.
       await within(SEND_LIMIT_MS, sent);
       this.#worked = true;
     } catch (error) {
       // One whose first connection fails remembers that for ever (PostgresConnection.waitUntilReady).
-      if (!this.#worked) {
-        void this.#queue.close().catch(() => {});
+      if (!this.#worked && this.#queue === queue) {
+        void queue.close().catch(() => {});
         this.#queue = this.#open();
       }
       throw error;

@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Dispatcher } from "../../src/operations/dispatcher.js";
 import { Ledger } from "../../src/operations/ledger.js";
 import type { OperationQueue, QueueItem } from "../../src/operations/queue.js";
+import { addSlots } from "../../src/operations/slots.js";
 import { newId } from "../../src/platform/ids.js";
 import { until } from "../support/until.js";
 import {
@@ -49,20 +50,36 @@ beforeEach(async () => {
   });
 });
 
+// What it is still sending would be found among what the next test sends.
+afterEach(() => dispatcher.stop());
+
 const marked = (): string[] => told.filter(({ sendAs }) => sendAs !== null).map(({ id }) => id);
 const claim = (id: string) => ledger.claim(id, "worker", LEASE_MS);
 
 describe("what is accepted where nobody waits before it", () => {
   test("is sent without a look, as that would have sent it", async () => {
-    const { id } = await ledger.accept(lockless({ region: "north" }));
+    const organizationId = newId();
+    await claim((await silently.accept(lockless({ organizationId }))).id);
+    const requests = [{ scheduled: true }, {}, { organizationId: newId(), region: "north" }];
+    const accepted = await Promise.all(
+      requests.map((more) => ledger.accept(lockless({ organizationId, ...more }))),
+    );
     await dispatcher.stop();
-    expect(marked()).toEqual([id]);
-    expect((await bench.row(id)).dispatched_at).not.toBeNull();
-    const [direct] = sent;
-    await bench.database.query("UPDATE operations SET dispatched_at = NULL");
+    expect(marked().sort()).toEqual(accepted.map(({ id }) => id).sort());
+    const byId = (items: readonly QueueItem[]) => items.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    const direct = byId(sent);
+    sent = [];
+    await bench.database.query("UPDATE operations SET dispatched_at = NULL WHERE status = 'pending'");
     await dispatcher.dispatch();
-    expect(sent).toMatchObject([{ ...direct }, { ...direct }]);
-    expect(direct).toMatchObject({ id, region: "north" });
+    expect(byId(sent)).toMatchObject(direct);
+    // One is at work; of two together the one that somebody asked for is before the scheduled one.
+    expect(direct.map(({ priority }) => priority)).toEqual([1_114, 1_103, 1_102]);
+    expect(direct[2]).toMatchObject({ region: "north" });
+  });
+
+  test("is marked as it is written, so no look of another process sends it too", async () => {
+    const { id } = await ledger.accept(lockless());
+    expect((await bench.row(id)).dispatched_at).not.toBeNull();
   });
 
   test("is not sent by a look besides", async () => {
@@ -79,6 +96,13 @@ describe("what is accepted where nobody waits before it", () => {
       return operation;
     });
     const fault = new Error("rolled back");
+    await bench.db.transaction(async (tx) => {
+      const part = tx.part(async () => {
+        await ledger.request(tx, wish());
+        throw fault;
+      });
+      await expect(part).rejects.toBe(fault);
+    });
     const refused = bench.db.transaction(async (tx) => {
       await ledger.request(tx, wish());
       throw fault;
@@ -173,8 +197,8 @@ describe("what is accepted", () => {
       Array.from({ length: 5 }, () => ledger.accept(lockless({ organizationId }))),
     );
     await dispatcher.stop();
-    expect(marked().length).toBeLessThan(LIMIT);
-    expect(sent.length).toBeLessThan(LIMIT);
+    expect(marked()).toHaveLength(LIMIT - 1);
+    expect(sent.map(({ id }) => id).sort()).toEqual(marked().sort());
     for (const { id } of together) await claim(id);
     const working = await bench.database.query("SELECT FROM operations WHERE status = 'running'");
     expect(working).toHaveLength(LIMIT);
@@ -202,6 +226,21 @@ describe("what is accepted", () => {
       { id: goes.id, sendAs: expect.any(Number) },
     ]);
     expect(sent.map(({ id }) => id)).toEqual([goes.id]);
+  });
+
+  test("by several transactions at once may be sent for one free slot, and is claimed by one", async () => {
+    const organizationId = newId();
+    await addSlots(bench.db, organizationId, LIMIT);
+    for (let i = 1; i < LIMIT; i += 1) await claim((await silently.accept(lockless({ organizationId }))).id);
+    const both = await bench.db.transaction(async (tx) => {
+      const first = await ledger.request(tx, wish({ organizationId }));
+      return [first, await bench.db.transaction((other) => ledger.request(other, wish({ organizationId })))];
+    });
+    expect(marked().sort()).toEqual(both.map(({ id }) => id).sort());
+    const claimed = await Promise.all(both.map(({ id }) => claim(id)));
+    expect(claimed.filter((operation) => operation !== null)).toHaveLength(1);
+    const [loser] = both.filter(({ id }) => !claimed.some((operation) => operation?.id === id));
+    expect(await bench.row(loser?.id ?? "")).toMatchObject({ status: "pending", dispatched_at: null });
   });
 
   test("for a request that waits is left to the look, which bounds how many there are at once", async () => {
