@@ -7,7 +7,7 @@ import { isDone, type Operation } from "./operation.js";
 /** Lost signals are made up for by one query over everything that is waited for. */
 const BACKSTOP_MS = 500;
 /** In one process; whoever comes on top does not wait. */
-const CAPACITY = 10_000;
+export const CAPACITY = 10_000;
 /** What a watcher knows that waits for the end alone. */
 const NOTHING_BUT_THE_END = -1;
 

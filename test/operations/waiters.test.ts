@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { Waiters } from "../../src/operations/waiters.js";
+import { CAPACITY, Waiters } from "../../src/operations/waiters.js";
 import { PostgresSignals, RedisSignals, type Signals } from "../../src/platform/signals.js";
 import { Database, type Statement } from "../../src/platform/sql.js";
 import { queueBackends } from "../support/backends.js";
@@ -110,6 +110,24 @@ describe("with every signal lost", () => {
     // The first look, and one every half second.
     const most = 2 + Math.ceil((performance.now() - started) / 500);
     expect(db.count).toBeLessThanOrEqual(most);
+  });
+
+  test("are full at ten thousand, and have room again as soon as one goes", async () => {
+    const { id } = await bench.accept();
+    const go = Array.from({ length: CAPACITY }, () => {
+      expect(waiters.isFull).toBe(false);
+      return waiters.watch(
+        id,
+        1,
+        () => {},
+        () => {},
+      );
+    });
+    expect(waiters.isFull).toBe(true);
+    go[0]?.();
+    go[0]?.();
+    expect(waiters.count).toBe(CAPACITY - 1);
+    expect(waiters.isFull).toBe(false);
   });
 
   test("closing lets everybody go, and whoever comes later", async () => {

@@ -1,5 +1,5 @@
 import Fastify from "fastify";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { waitAsPreferred } from "../../../src/http/prefer.js";
 import { Waiters } from "../../../src/operations/waiters.js";
 import { newId } from "../../../src/platform/ids.js";
@@ -97,6 +97,28 @@ test("more than a minute is cut to a minute, and said", async () => {
   const { id } = (await bench.sync(await bench.quickJob())).body;
   await bench.gatehouse.waitDone(id);
   expect((await bench.read(id, prefer("wait=3600"))).headers["preference-applied"]).toBe("wait=60");
+});
+
+test("where too many wait already, who comes is answered at once, and polls", async () => {
+  const job = await bench.slowJob();
+  const release = await bench.hold();
+  const { id } = (await bench.sync(job)).body;
+  const full = vi.spyOn(Waiters.prototype, "isFull", "get").mockReturnValue(true);
+  try {
+    const answer = await bench.read(id, prefer("wait=50"));
+    expect(answer.status).toBe(200);
+    expect(answer.body.done).toBe(false);
+    expect(answer.headers["preference-applied"]).toBeUndefined();
+    expect(answer.headers["retry-after"]).toMatch(/^\d+$/);
+    const stream = await bench.gatehouse.call("GET", `/api/v1/operations/${id}/events`);
+    expect(stream.status).toBe(503);
+    expect(stream.headers["retry-after"]).toBe("5");
+    expect(stream.body).toMatchObject({ code: "unavailable", detail: expect.stringContaining("poll") });
+  } finally {
+    full.mockRestore();
+  }
+  await release();
+  await bench.gatehouse.waitDone(id);
 });
 
 test("a client that goes away waits no longer", async () => {
