@@ -216,7 +216,9 @@ describe("a database that is away is told from other faults", () => {
   });
 });
 
-test("every value that JSON can say is taken by jsonb, changed only where jsonb refuses it", { retry: 0 }, async () => {
+test("every value that JSON can say is taken by jsonb, changed only where jsonb refuses it", {
+  retry: 0,
+}, async () => {
   const keep = (text: string): string => text.replaceAll("\0", "\ufffd").replace(/\p{Surrogate}/gu, "\ufffd");
   const text = fc.string({
     unit: fc.oneof(fc.constantFrom("\0", "\ud83d", "\udc00", "\\", "u0000", '"'), fc.string()),

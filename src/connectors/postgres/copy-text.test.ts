@@ -49,7 +49,7 @@ async function decode(bytes: Buffer, chunkSize: number): Promise<Value[][]> {
   return rows;
 }
 
-describe("COPY text", () => {
+describe("COPY text", { retry: 0 }, () => {
   it("gives back what was put in, however the bytes are cut", async () => {
     await fc.assert(
       fc.asyncProperty(
