@@ -1,3 +1,4 @@
+import { readdir, readFile } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { FalkorDB, type Graph } from "falkordb";
@@ -95,6 +96,15 @@ async function shapeOf(deployment: TestDeployment): Promise<Shape> {
     indexes: await rows("CALL db.indexes() YIELD label, properties, status RETURN label, properties, status"),
     random: await rows("MATCH (r:Random) RETURN r.r, r.t, r.u"),
   };
+}
+
+/** The process whose command line, or the title that it has given itself, has this in it. */
+async function processWith(part: string): Promise<number | null> {
+  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+    const line = await readFile(`/proc/${pid}/cmdline`, "latin1").catch(() => "");
+    if (line.includes(part)) return Number(pid);
+  }
+  return null;
 }
 
 const WHOLE = { nodes: [{ n: 1000, s: 500_500 }], edges: [{ n: 999, s: 499_500 }] };
@@ -299,6 +309,26 @@ describeEngine(engine, () => {
     await engine.import(instance, Readable.from([whole, behind]), context);
     await engine.start(instance, context);
     expect(await (await redisOf(deployment)).keys("*")).toEqual(["from"]);
+  });
+
+  test("a server that stands still while it loads an archive is ended, and the old data is served on", async () => {
+    const deployment = await serving();
+    await (await redisOf(deployment)).set("kept", "as it was");
+    // Enough that it is still being loaded when the server is found.
+    const graph = await graphOf(deployment);
+    for (let part = 0; part < 10; part += 1)
+      await graph.query("UNWIND range(1, 20000) AS i CREATE (:Person {id: i})");
+    const archive = await engine.snapshot(await deployment.next(), context);
+    const instance = await deployment.next();
+    const importing = engine.import(instance, archive, context);
+    importing.catch(() => {});
+    const pid = await until("it is there", () =>
+      processWith(`server unixsocket:${instance.place.socketFolder}/t-`),
+    );
+    process.kill(pid, "SIGSTOP");
+    await expect(importing).rejects.toMatchObject({ code: "unavailable" });
+    expect(() => process.kill(pid, 0)).toThrow("ESRCH");
+    expect(await (await redisOf(deployment)).get("kept")).toBe("as it was");
   });
 
   test("an archive whose data is past the plan's memory is refused before the old data is touched", async () => {
