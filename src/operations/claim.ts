@@ -2,7 +2,7 @@ import { type Database, type Statement, toJsonb } from "../platform/sql.js";
 import { URGENT } from "./catalog.js";
 import { CLAIMED_COLUMNS } from "./columns.js";
 import type { ClaimedOperation } from "./operation.js";
-import { addSlots, limitOf } from "./slots.js";
+import { addSlots, limitOf, UNMEASURED } from "./slots.js";
 import { inOrder, type Locking, operationOf, Together } from "./together.js";
 
 /**
@@ -61,6 +61,7 @@ const CLAIM = (locking: Locking): string => `WITH asked AS (
            attempt = CASE WHEN admitted THEN attempt + 1 ELSE attempt END,
            revision = CASE WHEN admitted THEN revision + 1 ELSE revision END,
            leased_by = CASE WHEN admitted THEN worker END,
+           progress = CASE WHEN admitted THEN ${UNMEASURED} ELSE progress END,
            started_at = CASE WHEN admitted THEN coalesce(started_at, clock_timestamp()) ELSE started_at END,
            lease_expires_at = CASE WHEN admitted THEN clock_timestamp() + lease_ms * interval '1 millisecond' END,
            dispatched_at = CASE WHEN admitted THEN dispatched_at END

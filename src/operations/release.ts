@@ -3,7 +3,7 @@ import type { Claim } from "./claim.js";
 import { CLAIMED_COLUMNS } from "./columns.js";
 import { LINE, WAITING } from "./lines.js";
 import type { ClaimedOperation } from "./operation.js";
-import { limitOf } from "./slots.js";
+import { limitOf, UNMEASURED } from "./slots.js";
 
 /** A worker that goes on with another operation when one has ended. */
 export type Taker = Omit<Claim, "id">;
@@ -71,6 +71,7 @@ export const RELEASED = `unlocked AS (DELETE FROM operation_locks USING ended WH
            RETURNING nr AS freed_nr, ended_organization AS freed_organization, front_id AS heir),
          begun AS (
            UPDATE operations SET status = 'running', attempt = attempt + 1, revision = revision + 1, leased_by = taker,
+             progress = ${UNMEASURED},
              started_at = coalesce(started_at, clock_timestamp()),
              lease_expires_at = clock_timestamp() + taker_lease_ms * interval '1 millisecond'
            FROM given WHERE id = front_id RETURNING nr AS begun_nr, ${CLAIMED_COLUMNS}),

@@ -25,6 +25,9 @@ export async function addSlots(sql: Sql, organizationId: string, defaultLimit: n
   await sql.run(ADD, [organizationId, defaultLimit]);
 }
 
+/** An operation's progress without what an attempt has measured, once that attempt is over: nobody counts on from there. */
+export const UNMEASURED = "progress - 'measured'";
+
 /**
  * At once: it waits like the others, without a slot, and is not sent until `resend` says so: the queue still holds
  * its id as being worked at here. After a pause: it keeps its slot, leased by nobody (`''`), and the sweep finds its
@@ -33,7 +36,7 @@ export async function addSlots(sql: Sql, organizationId: string, defaultLimit: n
 export const HAND_OVER = {
   name: "operation_hand_over",
   text: `WITH given AS (
-           UPDATE operations SET region = coalesce($4, region),
+           UPDATE operations SET region = coalesce($4, region), progress = ${UNMEASURED},
              leased_by = CASE WHEN $3 > 0 THEN '' END,
              dispatched_at = CASE WHEN $3 > 0 THEN NULL ELSE clock_timestamp() END,
              lease_expires_at = CASE WHEN $3 > 0 THEN clock_timestamp() + $3 * interval '1 millisecond' END

@@ -40,3 +40,10 @@ export function isUniqueViolation(error: unknown): boolean {
     (error.code === "P2002" || error.code === "23505")
   );
 }
+
+/** The time by the database's clock: the processes' clocks may differ. */
+export async function databaseTime(tx: PrismaTransaction): Promise<Date> {
+  const [row] = await tx.$queryRaw<{ now: Date }[]>`SELECT clock_timestamp() AS now`;
+  if (row === undefined) throw new Error("a clock that says nothing");
+  return row.now;
+}

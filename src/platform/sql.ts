@@ -23,6 +23,13 @@ export interface Sql {
   afterCommit(listener: () => void): void;
 }
 
+/** The time by the database's clock: the processes' clocks may differ. */
+export async function databaseNow(sql: Sql): Promise<Date> {
+  const [row] = await sql.rows<{ now: Date }>("SELECT clock_timestamp() AS now");
+  if (row === undefined) throw new Error("a clock that says nothing");
+  return row.now;
+}
+
 class Runner implements Sql {
   readonly #queryable: pg.Pool | pg.PoolClient;
 

@@ -180,6 +180,22 @@ describe("an attempt that was taken over", () => {
     expect(await bench.locks(id)).toEqual([lock]);
   });
 
+  test.each(["that gave it back", "that died"])(
+    "what an attempt %s has measured is no estimate for the next one",
+    async (how) => {
+      const { id } = await bench.accept();
+      await bench.ledger.claim(id, "first", LEASE_MS);
+      const measured = { since: new Date().toISOString(), share: 0.9 };
+      await bench.ledger.recordProgress(id, 1, { percent: 90, message: "90 rows", measured });
+      if (how === "that died") await bench.expireLease(id);
+      else await bench.ledger.handOver(id, 1);
+      if (how !== "that died")
+        expect((await bench.row(id)).progress).toEqual({ percent: 90, message: "90 rows" });
+      const second = await bench.ledger.claim(id, "second", LEASE_MS);
+      expect(second?.progress).toEqual({ percent: 90, message: "90 rows" });
+    },
+  );
+
   test("changes nothing after its successor has finished", async () => {
     const { id } = await bench.accept();
     await bench.ledger.claim(id, "sleeper", LEASE_MS);

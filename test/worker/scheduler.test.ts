@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { reschedule } from "../../src/domain/jobs/schedule.js";
 import { scheduledJobs } from "../../src/domain/jobs/scheduled.js";
 import { type DueSchedule, type ScheduleBook, Schedules } from "../../src/domain/schedules/engine.js";
 import { newId } from "../../src/platform/ids.js";
@@ -235,6 +236,36 @@ describe("a schedule", () => {
     const again = await gatehouse.call("PUT", `${JOBS}/${job}`, { body: bodies.get(job) });
     expect(again.status, again.text).toBe(200);
     expect(await shown(job)).toMatchObject({ queuedAt, overlap: "queue", version: 1 });
+  });
+
+  test("that cannot be taken by this worker keeps no other from starting, and is left for others", async () => {
+    const unknown = await createJob("@daily");
+    const fine = await createJob("@hourly");
+    await query("UPDATE jobs SET time_zone = 'Nowhere/Nothing' WHERE number = $1", [unknown]);
+    await makeDue(unknown, "2 hours");
+    await makeDue(fine, "1 second");
+    const worker = schedules();
+    expect(await worker.runDue()).toBe(1);
+    expect(await runsOf(fine)).toHaveLength(1);
+    await makeDue(fine, "1 second");
+    expect(await worker.runDue()).toBe(1);
+    // Its tick has not passed: whoever knows the zone takes it.
+    await query("UPDATE jobs SET time_zone = 'Europe/Berlin' WHERE number = $1", [unknown]);
+    await schedules().runDue();
+    expect(await runsOf(unknown)).toHaveLength(1);
+  });
+
+  test("that is changed goes on with its next tick by the database's clock, whatever this process's says", async () => {
+    const job = await createJob("");
+    const { id } = await shown(job);
+    const { prisma } = gatehouse.runtime;
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 24 * 3_600_000 });
+    try {
+      await prisma.$transaction((tx) => reschedule(tx, id, { schedule: "@hourly" }, "a test"));
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(Date.parse(String((await shown(job)).nextRunAt))).toBeGreaterThan(Date.now());
   });
 
   test("whose start fails lets its tick pass, says so, and keeps no other from starting", async () => {

@@ -1,7 +1,7 @@
 import type { Principal } from "../../auth/principal.js";
 import { holderOf } from "../../operations/holder.js";
 import { conflict, invalid, notFound } from "../../platform/errors.js";
-import type { Sql } from "../../platform/sql.js";
+import { databaseNow, type Sql } from "../../platform/sql.js";
 import { auditSql } from "../audit/audit.js";
 import { nextTick, parseCron, parseTimeZone } from "../schedules/cron.js";
 import type { DueSchedule, Overlap, ScheduleBook, ScheduleState } from "../schedules/engine.js";
@@ -66,13 +66,13 @@ const HELD = `SELECT s.deployment_id AS id, s.cron, s.time_zone AS "timeZone", s
 
 const DUE = {
   name: "snapshot_schedules_due",
-  text: `${HELD} AND s.next_run_at <= now() ORDER BY s.next_run_at LIMIT 1 FOR UPDATE OF s, d SKIP LOCKED`,
+  text: `${HELD} AND s.next_run_at <= now() AND NOT s.deployment_id = ANY ($1::uuid[]) ORDER BY s.next_run_at LIMIT 1 FOR UPDATE OF s, d SKIP LOCKED`,
 };
 
 const UNBLOCKED = {
   name: "snapshot_schedules_queued",
-  text: `${HELD} AND s.queued_at IS NOT NULL AND NOT EXISTS (
-           SELECT FROM operation_locks l WHERE l.resource_type = $1 AND l.resource_id = s.deployment_id)
+  text: `${HELD} AND s.queued_at IS NOT NULL AND NOT s.deployment_id = ANY ($1::uuid[]) AND NOT EXISTS (
+           SELECT FROM operation_locks l WHERE l.resource_type = $2 AND l.resource_id = s.deployment_id)
          ORDER BY s.queued_at LIMIT 1 FOR UPDATE OF s, d SKIP LOCKED`,
 };
 
@@ -121,7 +121,7 @@ export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
       if (ofPlan < (input.keep ?? 1)) {
         throw fault("/keep", `must be at most ${ofPlan}: the plan ${on.plan} keeps no more snapshots`);
       }
-      const next = nextTick(cron, timeZone, new Date());
+      const next = nextTick(cron, timeZone, await databaseNow(tx));
       const [row] = await tx.rows<ScheduleView>(PUT, [
         ...[on.id, cron, timeZone, input.keep, input.overlap, next, principal.name],
       ]);
@@ -141,9 +141,9 @@ export class SnapshotSchedules implements ScheduleBook<DueSnapshot> {
     });
   }
 
-  async take(tx: Sql): Promise<DueSnapshot | null> {
-    const [ticked] = await tx.rows<Due>(DUE);
-    const [due] = ticked === undefined ? await tx.rows<Due>(UNBLOCKED, [DEPLOYMENT]) : [ticked];
+  async take(tx: Sql, except: readonly string[]): Promise<DueSnapshot | null> {
+    const [ticked] = await tx.rows<Due>(DUE, [except]);
+    const [due] = ticked === undefined ? await tx.rows<Due>(UNBLOCKED, [except, DEPLOYMENT]) : [ticked];
     if (due === undefined) return null;
     const on = await holdOne(tx, system("scheduler", due.organizationId), { id: due.id, engine: null });
     const activeOperationId = await holderOf(tx, { type: DEPLOYMENT, id: on.id });

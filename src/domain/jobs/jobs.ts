@@ -1,7 +1,12 @@
 import { type Principal, projectFilter } from "../../auth/principal.js";
 import { conflict, invalid, notFound } from "../../platform/errors.js";
 import { newId } from "../../platform/ids.js";
-import { isUniqueViolation, type PrismaClient, type PrismaTransaction } from "../../platform/prisma.js";
+import {
+  databaseTime,
+  isUniqueViolation,
+  type PrismaClient,
+  type PrismaTransaction,
+} from "../../platform/prisma.js";
 import { type AuditEntry, audit } from "../audit/audit.js";
 import { inPart } from "../connections/config.js";
 import type { Connection, ConnectionInput, Connections, ListPage } from "../connections/connections.js";
@@ -67,7 +72,7 @@ export class Jobs {
             schedule,
             timeZone,
             overlap: input.overlap ?? "skip",
-            nextRunAt: nextTick(schedule, timeZone, new Date()),
+            nextRunAt: nextTick(schedule, timeZone, await databaseTime(tx)),
             active: input.active,
             tags: { createdUsing: "API", createdByUser: principal.name },
             createdBy: principal.name,
@@ -104,7 +109,7 @@ export class Jobs {
           where: { id: job.id },
           data: {
             name: input.name,
-            ...scheduled({ schedule, timeZone, overlap, active: input.active }, job),
+            ...scheduled({ schedule, timeZone, overlap, active: input.active }, job, await databaseTime(tx)),
             updatedBy: principal.name,
             version: { increment: 1 },
           },

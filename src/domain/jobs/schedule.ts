@@ -1,5 +1,5 @@
 import { notFound } from "../../platform/errors.js";
-import type { PrismaTransaction } from "../../platform/prisma.js";
+import { databaseTime, type PrismaTransaction } from "../../platform/prisma.js";
 import { nextTick } from "../schedules/cron.js";
 import type { Overlap } from "../schedules/engine.js";
 
@@ -19,13 +19,14 @@ export type ScheduleChange = { readonly [K in keyof JobSchedule]?: JobSchedule[K
 /**
  * What is written of a schedule. One that comes at other times goes on with its next tick: what was due is not made up
  * for, and what waited is forgotten.
+ * @param now by the database's clock, which ticks come by
  */
-export function scheduled(next: JobSchedule, before: JobSchedule) {
+export function scheduled(next: JobSchedule, before: JobSchedule, now: Date) {
   const { schedule, timeZone, overlap, active } = next;
   const goesOn = active && before.active && schedule === before.schedule && timeZone === before.timeZone;
   return {
     ...{ schedule, timeZone, overlap, active },
-    ...(goesOn ? {} : { nextRunAt: nextTick(schedule, timeZone, new Date()) }),
+    ...(goesOn ? {} : { nextRunAt: nextTick(schedule, timeZone, now) }),
     ...(goesOn && overlap === "queue" ? {} : { queuedAt: null }),
   };
 }
@@ -47,6 +48,9 @@ export async function reschedule(
     overlap: change.overlap ?? before.overlap,
     active: change.active ?? before.active,
   };
-  await tx.job.update({ where: { id: jobId }, data: { ...scheduled(next, before), updatedBy: by } });
+  await tx.job.update({
+    where: { id: jobId },
+    data: { ...scheduled(next, before, await databaseTime(tx)), updatedBy: by },
+  });
   return next;
 }

@@ -22,13 +22,13 @@ const TICKS = "j.next_run_at <= now()";
 
 const DUE = {
   name: "jobs_due",
-  text: `${HELD} AND ${TICKS} ORDER BY j.next_run_at LIMIT 1 FOR UPDATE OF j SKIP LOCKED`,
+  text: `${HELD} AND ${TICKS} AND NOT j.id = ANY ($1::uuid[]) ORDER BY j.next_run_at LIMIT 1 FOR UPDATE OF j SKIP LOCKED`,
 };
 
 const UNBLOCKED = {
   name: "jobs_queued",
-  text: `${HELD} AND j.queued_at IS NOT NULL AND j.state = ANY ($2) AND NOT EXISTS (
-           SELECT FROM operation_locks l WHERE l.resource_type = $1 AND l.resource_id = j.id)
+  text: `${HELD} AND j.queued_at IS NOT NULL AND j.state = ANY ($3) AND NOT j.id = ANY ($1::uuid[]) AND NOT EXISTS (
+           SELECT FROM operation_locks l WHERE l.resource_type = $2 AND l.resource_id = j.id)
          ORDER BY j.queued_at LIMIT 1 FOR UPDATE OF j SKIP LOCKED`,
 };
 
@@ -43,9 +43,10 @@ export function scheduledJobs(ledger: Ledger): ScheduleBook<ScheduledJob> {
   return {
     kind: "job",
     due: `EXISTS (SELECT FROM jobs j WHERE ${ON} AND ${TICKS}) OR EXISTS (SELECT FROM jobs j WHERE ${ON} AND j.queued_at IS NOT NULL)`,
-    async take(tx: Sql) {
-      const [due] = await tx.rows<DueJob>(DUE);
-      const [job] = due === undefined ? await tx.rows<DueJob>(UNBLOCKED, [RUN_LOCK, STARTABLE]) : [due];
+    async take(tx: Sql, except) {
+      const [due] = await tx.rows<DueJob>(DUE, [except]);
+      const [job] =
+        due === undefined ? await tx.rows<DueJob>(UNBLOCKED, [except, RUN_LOCK, STARTABLE]) : [due];
       if (job === undefined) return null;
       const activeOperationId = await holderOf(tx, { type: RUN_LOCK, id: job.id });
       return { ...job, obstacle: obstacleOf(job, activeOperationId) };

@@ -1,5 +1,6 @@
 import { Cron } from "croner";
 import { invalid } from "../../platform/errors.js";
+import { DAY_MS, LONGEST_CHANGE_MS, type WallClock, wallClockOf } from "./wall-clock.js";
 
 /**
  * The cron expression that a text means: null for none ("" or "manual"). Throws an error about `path` where it is
@@ -50,10 +51,47 @@ export function parseTimeZone(text: string, path: string): string {
 
 /**
  * When a schedule comes next, after `now`: null for one that never comes. Ticks that were missed are not made up one
- * by one: the next one counts. On the day that summer time begins a time that is left out comes an hour later; on the
- * day that it ends a time that comes twice counts once, unless the schedule is for every hour.
+ * by one: the next one counts. Where the clock goes forward, a time that it leaves out comes as much later; where it goes
+ * back, a time that comes twice counts the first time. Schedules for every hour keep their distance.
+ * @throws where this runtime does not know the time zone, or the pattern
  */
 export function nextTick(cron: string | null, timeZone: string, now: Date): Date | null {
   if (cron === null) return null;
-  return new Cron(cron, { paused: true, mode: "5-part", timezone: timeZone }).nextRun(now);
+  if (isOfEveryHour(cron)) return new Cron(cron, { ...OPTIONS, timezone: timeZone }).nextRun(now);
+  return nextByWallClock(new Cron(cron, { ...OPTIONS, timezone: "UTC" }), wallClockOf(timeZone), now);
+}
+
+const OPTIONS = { paused: true, mode: "5-part" } as const;
+
+function isOfEveryHour(cron: string): boolean {
+  return cron === "@hourly" || /^\S+\s+(\*|\*\/1|0-23)\s/.test(cron);
+}
+
+/** Most days no clock is changed, and there is nothing to look for: what comes within a day of such a one; else null. */
+function nextOfSteadyClock(pattern: Cron, clock: WallClock, now: number): Date | null {
+  const second = Math.floor(now / 1_000) * 1_000;
+  const aheadAt = (instant: number): number => clock.shownAt(instant) - instant;
+  const ahead = aheadAt(second);
+  if (![-2, -1, 1, 2].every((days) => aheadAt(second + days * DAY_MS) === ahead)) return null;
+  const shown = pattern.nextRun(new Date(second + ahead));
+  return shown !== null && shown.getTime() - ahead - now < DAY_MS ? new Date(shown.getTime() - ahead) : null;
+}
+
+/**
+ * The pattern says what stands on the clock on the wall, so it is asked for that, as if it were UTC; times that are left
+ * out come among those that follow, so all of them are looked at.
+ */
+function nextByWallClock(pattern: Cron, clock: WallClock, now: Date): Date | null {
+  const soon = nextOfSteadyClock(pattern, clock, now.getTime());
+  if (soon !== null) return soon;
+  let first: Date | null = null;
+  let shown = pattern.nextRun(new Date(clock.shownAt(now.getTime()) - LONGEST_CHANGE_MS));
+  let last = Number.POSITIVE_INFINITY;
+  while (shown !== null && shown.getTime() <= last) {
+    const at = new Date(clock.instantOf(shown.getTime()));
+    if (at > now && (first === null || at < first)) first = at;
+    if (first !== null && last === Number.POSITIVE_INFINITY) last = shown.getTime() + LONGEST_CHANGE_MS;
+    shown = pattern.nextRun(shown);
+  }
+  return first;
 }

@@ -10,6 +10,8 @@ import { nextTick } from "./cron.js";
 export const OVERLAPS = ["skip", "queue"] as const;
 export type Overlap = (typeof OVERLAPS)[number];
 
+const LEFT_ALONE_MS = 60_000;
+
 /** Why nothing can be started now; for the audit log. */
 export type Obstacle = Readonly<Record<string, unknown>>;
 
@@ -50,8 +52,9 @@ export interface ScheduleBook<S extends DueSchedule = DueSchedule> {
   /**
    * Holds one schedule whose tick has come, else one whose start waits and has nothing in its way any more; null where
    * there is none. Those that others hold are passed over.
+   * @param except ids of those that are left alone
    */
-  take(tx: Sql): Promise<S | null>;
+  take(tx: Sql, except: readonly string[]): Promise<S | null>;
   /** Accepts the operation. May throw: then nothing of it remains, and the tick has passed. */
   start(tx: Sql, principal: Principal, schedule: S): Promise<void>;
   write(tx: Sql, schedule: S, state: ScheduleState): Promise<void>;
@@ -67,6 +70,8 @@ export class Schedules {
   readonly #logger: Logger;
   /** One statement for all kinds: most of the time nothing is due. */
   readonly #look: string;
+  /** Until when those are left alone that could not be taken here, by their ids. */
+  readonly #troubled = new Map<string, number>();
 
   constructor(db: Database, books: readonly ScheduleBook[], logger: Logger) {
     this.#db = db;
@@ -83,19 +88,51 @@ export class Schedules {
     const [look] = await this.#db.rows<{ due: boolean }>(this.#look);
     if (look?.due !== true) return 0;
     let taken = 0;
+    for (const [id, until] of this.#troubled) if (until < performance.now()) this.#troubled.delete(id);
     const looks = this.#books.map(async (book) => {
-      const takeNext = () => this.#db.transaction((tx) => takeOne(tx, book, this.#logger));
-      while (signal?.aborted !== true && (await takeNext())) taken += 1;
+      while (signal?.aborted !== true) {
+        const result = await this.#takeNext(book);
+        if (result === "none") return;
+        if (result === "taken") taken += 1;
+      }
     });
     const ends = await Promise.allSettled(looks);
     for (const end of ends) if (end.status === "rejected") throw end.reason;
     return taken;
   }
+
+  /**
+   * One that cannot be taken here, such as one in a time zone that another version of the runtime knew, is left to other
+   * workers for a minute, and to the next look after that: it must not stand in the way of all others.
+   */
+  async #takeNext(book: ScheduleBook): Promise<"taken" | "none" | "troubled"> {
+    let held: DueSchedule | null = null;
+    try {
+      const taken = await this.#db.transaction(async (tx) => {
+        held = await book.take(tx, [...this.#troubled.keys()]);
+        return held !== null && (await settle(tx, book, held, this.#logger));
+      });
+      return taken ? "taken" : "none";
+    } catch (error) {
+      const { id } = (held ?? {}) as Partial<DueSchedule>;
+      if (id === undefined || isDatabaseAway(error)) throw error;
+      this.#troubled.set(id, performance.now() + LEFT_ALONE_MS);
+      this.#logger.error(
+        { err: error, kind: book.kind, id },
+        "a schedule cannot be taken here: it is left alone for a minute",
+      );
+      return "troubled";
+    }
+  }
 }
 
-async function takeOne(tx: Transaction, book: ScheduleBook, logger: Logger): Promise<boolean> {
-  const schedule = await book.take(tx);
-  if (schedule === null) return false;
+/** Makes the start of a schedule that the transaction holds, or lets its tick pass; false where it goes on waiting. */
+async function settle(
+  tx: Transaction,
+  book: ScheduleBook,
+  schedule: DueSchedule,
+  logger: Logger,
+): Promise<boolean> {
   const { cron, timeZone, overlap, now, nextAt, queuedAt, obstacle } = schedule;
   const ticks = nextAt.getTime() <= now.getTime();
   const following = ticks ? nextTick(cron, timeZone, now) : nextAt;
