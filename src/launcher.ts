@@ -33,6 +33,12 @@ export async function runAll(config: Config, env: Env): Promise<void> {
   }
 }
 
+/**
+ * A name whose name server does not answer holds a thread for as long as half a minute, and at most half of them look names
+ * up (libuv): with the default of four, two such webhooks or sources would be in everybody's way.
+ */
+const WORKER_THREADS = { UV_THREADPOOL_SIZE: "64" };
+
 class Launcher {
   readonly #config: Config;
   readonly #env: Env;
@@ -69,7 +75,7 @@ class Launcher {
     };
     this.#children = [
       new Child("api", env, this.#logger),
-      new Child("worker", { ...env, ...this.#nextMetricsPort() }, this.#logger),
+      new Child("worker", { ...WORKER_THREADS, ...env, ...this.#nextMetricsPort() }, this.#logger),
     ];
     await Promise.all(this.#children.map((child) => child.start()));
     if (this.#stopping) return;

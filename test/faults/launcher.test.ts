@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { serverProcesses } from "../../src/embedded/processes.js";
@@ -74,6 +75,11 @@ test(
     const killed = home.launch();
     await home.works(killed);
     const children = await Promise.all(["api", "worker"].map(processOf));
+    // Two names that are never resolved would else take all threads that look names up.
+    if (process.platform === "linux") {
+      const environment = await readFile(`/proc/${children[1]?.pid}/environ`, "latin1");
+      expect(environment.split("\0")).toContain("UV_THREADPOOL_SIZE=64");
+    }
     await killed.end("SIGKILL");
     const next = home.launch();
     await home.works(next);
