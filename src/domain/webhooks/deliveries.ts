@@ -101,7 +101,9 @@ export class Deliveries {
     return rows.map(toDeliveryView);
   }
 
+  /** Holds what is sent, so it is for those alone who may read operations. */
   async get(principal: Principal, webhookId: string, id: string): Promise<DeliveryDetails> {
+    requireReader(principal);
     const { prisma } = this.#deps;
     const webhook = await findWebhook(prisma, principal, webhookId);
     return detailsOf(prisma, webhook, id);

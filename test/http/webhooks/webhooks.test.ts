@@ -243,7 +243,7 @@ describe("who may do what", () => {
     statusOf(await admin("POST", `${base}/${two.id}/deliveries/${sent.body.id}/replay`), 404);
   });
 
-  test("who may not read operations may not have them sent", async () => {
+  test("who may not read operations may neither have them sent nor read what is sent", async () => {
     const blind = await callerWith(bench.installation, { scopes: ["webhook:read", "webhook:write"] });
     const { id } = await bench.create(URL);
     const refused = await blind<ProblemAnswer>("POST", base, { url: URL });
@@ -251,6 +251,20 @@ describe("who may do what", () => {
     expect(refused.body.scope).toBe("operation:read");
     statusOf(await blind("PATCH", `${base}/${id}`, { url: "https://elsewhere.example.com/" }), 403);
     statusOf(await blind("POST", `${base}/${id}/enable`), 403);
+    await bench.accept();
+    const [sent] = await bench.deliveries(id);
+    const delivery = `${base}/${id}/deliveries/${sent?.id}`;
+    for (const [method, path] of [
+      ["GET", ""],
+      ["POST", "/replay"],
+    ] as const) {
+      const unread = await blind<ProblemAnswer>(method, delivery + path);
+      statusOf(unread, 403);
+      expect(unread.body.scope).toBe("operation:read");
+    }
+    const list = await blind<{ items: DeliveryAnswer[] }>("GET", `${base}/${id}/deliveries`);
+    expect(list.body.items.map((item) => item.id)).toEqual([sent?.id]);
+    expect(list.body.items[0]).not.toHaveProperty("message");
   });
 });
 
