@@ -411,6 +411,54 @@ describe("a webhook that fails", () => {
   });
 });
 
+describe("a try on its way while the webhook is moved", () => {
+  /** A delivery on its way to a receiver that the webhook has left; `answer` lets that one speak. */
+  async function moveInFlight(receiver: Receiver, next: Receiver) {
+    const release = receiver.hold();
+    const webhook = await bench.create(receiver.url, { events: ["operation.accepted"] });
+    // One try is all there is, and one failure disables.
+    bench.start({ policy: { maxTries: 1, disableAfterFailures: 1 } });
+    await bench.accept();
+    await receiver.until(1);
+    const moved = await bench.installation.call("PATCH", `/api/v1/webhooks/${webhook.id}`, {
+      body: { url: next.url },
+    });
+    expect(moved.status).toBe(200);
+    return { webhook, answer: (status: number) => release({ status }) };
+  }
+
+  test.each([410, 500])(
+    "counts for nothing where the receiver before answers %d: it goes to the new one at once",
+    async (status) => {
+      const [old, next] = [await openReceiver(), await openReceiver()];
+      const { webhook, answer } = await moveInFlight(old, next);
+      answer(status);
+      await next.until(1);
+      const { tries, attempts } = await bench.untilDelivery(webhook.id, { status: "succeeded" });
+      expect(tries).toBe(0);
+      expect(attempts.map(({ number, statusCode }) => [number, statusCode])).toEqual([
+        [2, 200],
+        [1, status],
+      ]);
+      expect(await bench.read(webhook.id)).toMatchObject({ enabled: true, failures: 0, url: next.url });
+      expect(await audited(webhook)).toEqual([]);
+    },
+  );
+
+  test("has delivered where the receiver before takes it, which says nothing of the new one", async () => {
+    const [old, next] = [await openReceiver(), await openReceiver()];
+    const { webhook, answer } = await moveInFlight(old, next);
+    const { database } = bench.installation;
+    await database.query("UPDATE webhooks SET failures = 7, failing_since = now() WHERE id = $1", [
+      webhook.id,
+    ]);
+    answer(200);
+    await bench.untilDelivery(webhook.id, { status: "succeeded" });
+    expect(await bench.read(webhook.id)).toMatchObject({ failures: 7 });
+    expect(next.received).toEqual([]);
+  });
+});
+
 describe("for those who watch", () => {
   test("each try counts by what came of it, and the installation tells what waits, and for how long", async () => {
     const { runtime } = bench.installation;

@@ -34,6 +34,8 @@ export interface Receiver {
   readonly open: { readonly now: number; readonly most: number };
   /** What is answered from now on; default 200. */
   answer(reply: (received: Received) => Reply | Promise<Reply>): void;
+  /** Leaves messages without an answer, until what it returns is called with one: it is the answer to them all. */
+  hold(): (reply: Reply) => void;
   /** Waits for so many messages in all. */
   until(count: number): Promise<readonly Received[]>;
   close(): Promise<void>;
@@ -71,6 +73,14 @@ export async function openReceiver(path = "/hook"): Promise<Receiver> {
     ...{ url: `http://127.0.0.1:${port}${path}`, port, received, open },
     answer: (next) => {
       reply = next;
+    },
+    hold() {
+      let release = (_reply: Reply): void => {};
+      const held = new Promise<Reply>((resolve) => {
+        release = resolve;
+      });
+      reply = () => held;
+      return (answer) => release(answer);
     },
     until: (count) =>
       until(`${count} messages have come`, () => (received.length >= count ? received : null)),

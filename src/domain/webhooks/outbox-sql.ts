@@ -39,7 +39,7 @@ export const HOLD_FREE = {
 
 export const HOLD = {
   name: "webhook_hold",
-  text: "SELECT failures FROM webhooks WHERE id = $1 FOR NO KEY UPDATE",
+  text: "SELECT url, failures FROM webhooks WHERE id = $1 FOR NO KEY UPDATE",
 };
 
 /** How many due deliveries one claim looks at. */
