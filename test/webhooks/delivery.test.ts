@@ -250,6 +250,24 @@ describe("a try that fails", () => {
   });
 });
 
+describe("an answer", () => {
+  test.each(["silence", "break"] as const)(
+    "with a good status is a success, once, where %s follows its headers and the beginning of its body",
+    async (then) => {
+      const receiver = await openReceiver();
+      const headers = { "content-length": "1000" };
+      receiver.answer(() => ({ status: 200, headers, body: "taken", then }));
+      const webhook = await bench.create(receiver.url, { events: ["operation.accepted"] });
+      bench.start({ timeoutMs: 60_000, leaseMs: 60_000 });
+      await bench.accept();
+      const { tries, attempts } = await bench.untilDelivery(webhook.id, { nextAttemptAt: null });
+      expect(tries).toBe(0);
+      expect(attempts).toMatchObject([{ statusCode: 200, response: "taken", error: null }]);
+      expect(receiver.received).toHaveLength(1);
+    },
+  );
+});
+
 describe("a receiver that is slow", () => {
   test("gets a few messages at a time, of all workers together, and holds up nobody else", async () => {
     const [slow, quick] = [await openReceiver(), await openReceiver()];

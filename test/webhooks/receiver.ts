@@ -23,6 +23,8 @@ export interface Reply {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Buffer;
+  /** What comes after the body, if not its end: nothing, ever, or the end of the connection. */
+  readonly then?: "silence" | "break";
 }
 
 /** A real HTTP server that webhooks are sent to. */
@@ -63,8 +65,11 @@ export async function openReceiver(path = "/hook"): Promise<Receiver> {
     const text = Buffer.concat(chunks).toString("utf8");
     const one = { path: request.url ?? "", headers: request.headers, text, message: JSON.parse(text) };
     received.push(one);
-    const { status, headers = {}, body = "" } = await reply(one);
-    if (!response.destroyed) response.writeHead(status, headers).end(body);
+    const { status, headers = {}, body = "", then } = await reply(one);
+    if (response.destroyed) return;
+    response.writeHead(status, headers);
+    if (then === undefined) response.end(body);
+    else response.write(body, () => then === "break" && response.destroy());
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
