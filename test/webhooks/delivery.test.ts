@@ -310,6 +310,26 @@ describe("a receiver that is slow", () => {
   });
 });
 
+test("a webhook gets the next place of its organization, before the backlog of those that are slow", async () => {
+  const [slow, quick] = [await openReceiver(), await openReceiver()];
+  const release: (() => void)[] = [];
+  slow.answer(() => new Promise((resolve) => release.push(() => resolve({ status: 200 }))));
+  for (let i = 0; i < 2; i++) await bench.create(slow.url, { events: ["operation.accepted"] });
+  for (let i = 0; i < 6; i++) await bench.accept();
+  bench.start({ perOrganization: 4, perWebhook: 2 });
+  await until("the slow ones have all places", () => slow.open.now === 4);
+  await bench.create(quick.url, { events: ["operation.accepted"] });
+  await bench.accept();
+  let before = 0;
+  quick.answer(() => {
+    before = slow.received.length;
+    return { status: 200 };
+  });
+  release[0]?.();
+  await quick.until(1);
+  expect(before).toBe(4);
+});
+
 describe("a webhook that fails", () => {
   test("is disabled at once where the receiver answers 410, with an audit event, and gets nothing more", async () => {
     const receiver = await openReceiver();

@@ -75,7 +75,7 @@ export class Outbox {
     this.#options = options;
   }
 
-  /** Webhooks that have deliveries due and room for them, those first that have waited longest. */
+  /** Webhooks that have deliveries due and room for them, those first that have the fewest on their way. */
   owing(exceptOrganizations: readonly string[], limit: number): Promise<OwingWebhook[]> {
     return this.#db.rows<OwingWebhook>(sql.OWING, [exceptOrganizations, this.#options.perWebhook, limit]);
   }
