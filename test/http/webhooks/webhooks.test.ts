@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { openWebhookSecret } from "../../../src/domain/webhooks/secrets.js";
 import { MAX_WEBHOOKS } from "../../../src/domain/webhooks/webhooks.js";
 import { MasterKey } from "../../../src/platform/crypto.js";
+import { until } from "../../support/until.js";
 import {
   type DeliveryAnswer,
   openWebhookBench,
@@ -359,6 +360,33 @@ describe("a ping", () => {
     expect((await bench.read(webhook.id)).failures).toBe(0);
   });
 
+  test("that fails is tried once more when it is replayed, and no oftener", async () => {
+    const receiver = await openReceiver();
+    receiver.answer(() => ({ status: 500 }));
+    const webhook = await bench.create(receiver.url);
+    bench.start();
+    const { body } = await admin<DeliveryAnswer>("POST", `${base}/${webhook.id}/test`);
+    await bench.untilDelivery(webhook.id, { status: "failed", tries: 1 });
+    statusOf(await admin("POST", `${base}/${webhook.id}/deliveries/${body.id}/replay`), 200);
+    await receiver.until(2);
+    await bench.untilDelivery(webhook.id, { status: "failed", tries: 1 });
+  });
+
+  test("goes before all that waits, and a replayed delivery too", async () => {
+    const receiver = await openReceiver();
+    const webhook = await bench.create(receiver.url, { events: ["operation.accepted"] });
+    bench.start();
+    await bench.accept();
+    const done = await bench.untilDelivery(webhook.id, { status: "succeeded" });
+    await bench.stopAll();
+    for (let i = 0; i < 5; i++) await bench.accept();
+    const ping = await admin<DeliveryAnswer>("POST", `${base}/${webhook.id}/test`);
+    statusOf(await admin("POST", `${base}/${webhook.id}/deliveries/${done.id}/replay`), 200);
+    bench.start({ perWebhook: 1 });
+    const ids = (await receiver.until(8)).map(({ message }) => message.id);
+    expect(new Set(ids.slice(1, 3))).toEqual(new Set([ping.body.eventId, done.eventId]));
+  });
+
   test("of a disabled webhook is a 409", async () => {
     const { id } = await bench.create(URL);
     await admin("POST", `${base}/${id}/disable`);
@@ -448,6 +476,28 @@ describe("deliveries", () => {
     const moved = await admin<WebhookAnswer>("PATCH", `${base}/${webhook.id}`, { url: next.url });
     expect(moved.body).toMatchObject({ url: next.url, failures: 0 });
     await next.until(1);
+  });
+
+  test("that are removed by retention at that moment are not replayed: 404", async () => {
+    const webhook = await bench.create(URL, { events: ["operation.accepted"] });
+    const { database, runtime } = bench.installation;
+    for (const status of ["succeeded", "pending"]) {
+      await bench.accept();
+      const [sent] = await bench.deliveries(webhook.id);
+      await database.query("UPDATE webhook_deliveries SET status = $2 WHERE id = $1", [sent?.id, status]);
+      const answer = await runtime.db.transaction(async (tx) => {
+        await tx.run("DELETE FROM webhook_deliveries WHERE id = $1", [sent?.id]);
+        const replayed = admin<ProblemAnswer>("POST", `${base}/${webhook.id}/deliveries/${sent?.id}/replay`);
+        await until("it waits for who removes it", async () => {
+          const text = `SELECT 1 FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%webhook_deliveries%'`;
+          return (await database.query(text)).length > 0;
+        });
+        // Not awaited before the commit that it waits for.
+        return { replayed };
+      });
+      statusOf(await answer.replayed, 404);
+    }
   });
 
   test("of a disabled webhook are not replayed: 409", async () => {
