@@ -1,7 +1,9 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import pg from "pg";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { openWebhookSecret } from "../../../src/domain/webhooks/secrets.js";
 import { MAX_WEBHOOKS } from "../../../src/domain/webhooks/webhooks.js";
 import { MasterKey } from "../../../src/platform/crypto.js";
+import { explained, type Sent } from "../../operations/support.js";
 import { until } from "../../support/until.js";
 import {
   type DeliveryAnswer,
@@ -419,6 +421,27 @@ describe("deliveries", () => {
     statusOf(await admin("GET", `${base}/${webhook.id}/deliveries?status=sent`), 400);
     bench.start();
     await receiver.until(3);
+  });
+
+  test("of one operation are found by an index, however long the history of the webhook is", async () => {
+    const webhook = await bench.create(URL, { events: ["operation.accepted"] });
+    const operation = await bench.accept();
+    const { database, runtime } = bench.installation;
+    await database.query(
+      `INSERT INTO webhook_deliveries (id, organization_id, webhook_id, event_id, event_type, operation_id, status)
+       SELECT gatehouse_uuidv7(), d.organization_id, d.webhook_id, d.event_id, d.event_type, gen_random_uuid(), 'succeeded'
+       FROM webhook_deliveries d, generate_series(1, 20000) WHERE d.webhook_id = $1`,
+      [webhook.id],
+    );
+    await database.query("ANALYZE webhook_deliveries");
+    const sent = vi.spyOn(pg.Client.prototype, "query");
+    expect(await bench.deliveries(webhook.id, `?operationId=${operation}`)).toHaveLength(1);
+    const queries = sent.mock.calls.map(([query]) => query as unknown as Sent);
+    sent.mockRestore();
+    const list = queries.find(({ text }) => text?.includes('FROM "public"."webhook_deliveries"'));
+    if (list === undefined) throw new Error("no list was read");
+    const { pages } = await explained(runtime.db, list);
+    expect(pages).toBeLessThan(20);
   });
 
   test("are replayed under the same id, with a signature of now and of the present secret", async () => {
