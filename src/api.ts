@@ -26,6 +26,7 @@ import { Logs } from "./domain/runs/logs.js";
 import { Runs } from "./domain/runs/runs.js";
 import { Alerts } from "./domain/webhooks/alerts.js";
 import { Deliveries } from "./domain/webhooks/deliveries.js";
+import { Hastening } from "./domain/webhooks/hastening.js";
 import { Webhooks } from "./domain/webhooks/webhooks.js";
 import { DRAINING } from "./http/health-drain.js";
 import type { Services } from "./http/services.js";
@@ -52,7 +53,7 @@ export function buildServices(
   waiters: Waiters,
   access: Pick<Access, "clock" | "counters">,
 ): Services {
-  const { config, prisma, db, ledger, dispatcher, masterKey, signals } = runtime;
+  const { config, prisma, db, ledger, dispatcher, masterKey, signals, logger } = runtime;
   const { filesRoot, outboundAllow } = config;
   const catalog = catalogOf(buildConnectors({ filesRoot, outboundAllow, forbidden: [] }));
   const connections = new Connections(prisma, catalog, masterKey);
@@ -60,7 +61,8 @@ export function buildServices(
   const changed = (clientId: string): void => void signals.publish("access.changed", clientId);
   const holders = { prisma, masterKey, clock: access.clock, changed };
   const due = (): void => void signals.publish("webhook.due", "");
-  const webhooks = new Webhooks({ prisma, masterKey, clock: access.clock, due });
+  const hastening = new Hastening({ db, logger, due });
+  const webhooks = new Webhooks({ prisma, masterKey, clock: access.clock, hastening });
   return {
     projects: new Projects(prisma),
     connections,
@@ -91,7 +93,7 @@ export function buildServices(
     apiKeys: new ApiKeys(holders),
     webhooks,
     deliveries: new Deliveries({ prisma, due }),
-    alerts: new Alerts({ prisma, webhooks, due }),
+    alerts: new Alerts({ prisma, webhooks, hastening }),
     ...buildPeople(runtime, access),
   };
 }

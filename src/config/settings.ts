@@ -42,7 +42,8 @@ export const SCHEMA = {
     OPERATION_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 30 },
     RUN_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 90 },
     AUDIT_RETENTION_DAYS: { type: "integer", minimum: 1, maximum: 3_650, default: 365 },
-    WEBHOOK_RETENTION_DAYS: { type: "integer", minimum: 2, maximum: 3_650, default: 30 },
+    // Events of an operation are tried one after the other, each for a day and more: none is removed before its turn.
+    WEBHOOK_RETENTION_DAYS: { type: "integer", minimum: 8, maximum: 3_650, default: 30 },
     ROTATE_KEYS_DAYS: { type: "integer", minimum: 0, maximum: 3_650, default: 90 },
     // Requests that have begun have the rest of 20 s (api.ts).
     DRAIN_SECONDS: { type: "integer", minimum: 0, maximum: 20, default: 0 },

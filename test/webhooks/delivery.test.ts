@@ -250,6 +250,24 @@ describe("a try that fails", () => {
   });
 });
 
+describe("an answer", () => {
+  test.each(["silence", "break"] as const)(
+    "with a good status is a success, once, where %s follows its headers and the beginning of its body",
+    async (then) => {
+      const receiver = await openReceiver();
+      const headers = { "content-length": "1000" };
+      receiver.answer(() => ({ status: 200, headers, body: "taken", then }));
+      const webhook = await bench.create(receiver.url, { events: ["operation.accepted"] });
+      bench.start({ timeoutMs: 60_000, leaseMs: 60_000 });
+      await bench.accept();
+      const { tries, attempts } = await bench.untilDelivery(webhook.id, { nextAttemptAt: null });
+      expect(tries).toBe(0);
+      expect(attempts).toMatchObject([{ statusCode: 200, response: "taken", error: null }]);
+      expect(receiver.received).toHaveLength(1);
+    },
+  );
+});
+
 describe("a receiver that is slow", () => {
   test("gets a few messages at a time, of all workers together, and holds up nobody else", async () => {
     const [slow, quick] = [await openReceiver(), await openReceiver()];
@@ -290,6 +308,26 @@ describe("a receiver that is slow", () => {
       return slow.received.length === 4 && slow.open.now === 0;
     });
   });
+});
+
+test("a webhook gets the next place of its organization, before the backlog of those that are slow", async () => {
+  const [slow, quick] = [await openReceiver(), await openReceiver()];
+  const release: (() => void)[] = [];
+  slow.answer(() => new Promise((resolve) => release.push(() => resolve({ status: 200 }))));
+  for (let i = 0; i < 2; i++) await bench.create(slow.url, { events: ["operation.accepted"] });
+  for (let i = 0; i < 6; i++) await bench.accept();
+  bench.start({ perOrganization: 4, perWebhook: 2 });
+  await until("the slow ones have all places", () => slow.open.now === 4);
+  await bench.create(quick.url, { events: ["operation.accepted"] });
+  await bench.accept();
+  let before = 0;
+  quick.answer(() => {
+    before = slow.received.length;
+    return { status: 200 };
+  });
+  release[0]?.();
+  await quick.until(1);
+  expect(before).toBe(4);
 });
 
 describe("a webhook that fails", () => {
@@ -408,6 +446,54 @@ describe("a webhook that fails", () => {
       "all have come",
       async () => (await bench.deliveries(webhook.id, "?status=pending")).length === 0,
     );
+  });
+});
+
+describe("a try on its way while the webhook is moved", () => {
+  /** A delivery on its way to a receiver that the webhook has left; `answer` lets that one speak. */
+  async function moveInFlight(receiver: Receiver, next: Receiver) {
+    const release = receiver.hold();
+    const webhook = await bench.create(receiver.url, { events: ["operation.accepted"] });
+    // One try is all there is, and one failure disables.
+    bench.start({ policy: { maxTries: 1, disableAfterFailures: 1 } });
+    await bench.accept();
+    await receiver.until(1);
+    const moved = await bench.installation.call("PATCH", `/api/v1/webhooks/${webhook.id}`, {
+      body: { url: next.url },
+    });
+    expect(moved.status).toBe(200);
+    return { webhook, answer: (status: number) => release({ status }) };
+  }
+
+  test.each([410, 500])(
+    "counts for nothing where the receiver before answers %d: it goes to the new one at once",
+    async (status) => {
+      const [old, next] = [await openReceiver(), await openReceiver()];
+      const { webhook, answer } = await moveInFlight(old, next);
+      answer(status);
+      await next.until(1);
+      const { tries, attempts } = await bench.untilDelivery(webhook.id, { status: "succeeded" });
+      expect(tries).toBe(0);
+      expect(attempts.map(({ number, statusCode }) => [number, statusCode])).toEqual([
+        [2, 200],
+        [1, status],
+      ]);
+      expect(await bench.read(webhook.id)).toMatchObject({ enabled: true, failures: 0, url: next.url });
+      expect(await audited(webhook)).toEqual([]);
+    },
+  );
+
+  test("has delivered where the receiver before takes it, which says nothing of the new one", async () => {
+    const [old, next] = [await openReceiver(), await openReceiver()];
+    const { webhook, answer } = await moveInFlight(old, next);
+    const { database } = bench.installation;
+    await database.query("UPDATE webhooks SET failures = 7, failing_since = now() WHERE id = $1", [
+      webhook.id,
+    ]);
+    answer(200);
+    await bench.untilDelivery(webhook.id, { status: "succeeded" });
+    expect(await bench.read(webhook.id)).toMatchObject({ failures: 7 });
+    expect(next.received).toEqual([]);
   });
 });
 

@@ -23,6 +23,8 @@ export interface Reply {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Buffer;
+  /** What comes after the body, if not its end: nothing, ever, or the end of the connection. */
+  readonly then?: "silence" | "break";
 }
 
 /** A real HTTP server that webhooks are sent to. */
@@ -34,6 +36,8 @@ export interface Receiver {
   readonly open: { readonly now: number; readonly most: number };
   /** What is answered from now on; default 200. */
   answer(reply: (received: Received) => Reply | Promise<Reply>): void;
+  /** Leaves messages without an answer, until what it returns is called with one: it is the answer to them all. */
+  hold(): (reply: Reply) => void;
   /** Waits for so many messages in all. */
   until(count: number): Promise<readonly Received[]>;
   close(): Promise<void>;
@@ -61,8 +65,11 @@ export async function openReceiver(path = "/hook"): Promise<Receiver> {
     const text = Buffer.concat(chunks).toString("utf8");
     const one = { path: request.url ?? "", headers: request.headers, text, message: JSON.parse(text) };
     received.push(one);
-    const { status, headers = {}, body = "" } = await reply(one);
-    if (!response.destroyed) response.writeHead(status, headers).end(body);
+    const { status, headers = {}, body = "", then } = await reply(one);
+    if (response.destroyed) return;
+    response.writeHead(status, headers);
+    if (then === undefined) response.end(body);
+    else response.write(body, () => then === "break" && response.destroy());
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -71,6 +78,14 @@ export async function openReceiver(path = "/hook"): Promise<Receiver> {
     ...{ url: `http://127.0.0.1:${port}${path}`, port, received, open },
     answer: (next) => {
       reply = next;
+    },
+    hold() {
+      let release = (_reply: Reply): void => {};
+      const held = new Promise<Reply>((resolve) => {
+        release = resolve;
+      });
+      reply = () => held;
+      return (answer) => release(answer);
     },
     until: (count) =>
       until(`${count} messages have come`, () => (received.length >= count ? received : null)),

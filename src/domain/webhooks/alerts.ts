@@ -3,6 +3,7 @@ import { notFound } from "../../platform/errors.js";
 import type { PrismaClient, PrismaTransaction } from "../../platform/prisma.js";
 import type { Project } from "../projects/projects.js";
 import { deleteWebhook, enableWebhook, requireReader, updateWebhook } from "./changes.js";
+import type { Hastening } from "./hastening.js";
 import { findWebhook, lockWebhook, type WebhookView } from "./view.js";
 import type { Webhooks } from "./webhooks.js";
 
@@ -24,8 +25,7 @@ export interface Alert {
 export interface AlertDeps {
   readonly prisma: PrismaClient;
   readonly webhooks: Webhooks;
-  /** Called when there may be something to deliver. */
-  readonly due: () => void;
+  readonly hastening: Pick<Hastening, "hasten">;
 }
 
 /** A project's alert webhook: one like any other, but that the project's settings make, move and remove it. */
@@ -43,30 +43,39 @@ export class Alerts {
   /** Sends alerts to a URL from now on, whether they were disabled or not; null: to nobody. */
   async set(principal: Principal, project: Project, url: string | null): Promise<Alert> {
     requireReader(principal);
-    const alert = await this.#deps.prisma.$transaction(async (tx) => {
+    const { prisma, webhooks, hastening } = this.#deps;
+    const { resumes, ...alert } = await prisma.$transaction(async (tx) => {
       await lockSettings(tx, project);
       const found = await find(tx, principal, project);
       if (found !== null) return change(tx, principal, await lockWebhook(tx, principal, found.id), url);
-      if (url === null) return { webhook: null, secret: null };
-      return this.#deps.webhooks.createIn(tx, principal, { ...ALERT, url, projectId: project.id });
+      if (url === null) return NONE;
+      const made = await webhooks.createIn(tx, principal, { ...ALERT, url, projectId: project.id });
+      return { ...made, resumes: false };
     });
-    this.#deps.due();
+    if (resumes && alert.webhook !== null) await hastening.hasten(alert.webhook.id);
     return alert;
   }
 }
 
+/** An alert after a change of it, and whether what waits for it is to go now. */
+type Changed = Alert & { readonly resumes: boolean };
+
+const NONE: Changed = { webhook: null, secret: null, resumes: false };
+
 async function change(
   tx: PrismaTransaction,
   principal: Principal,
-  webhook: WebhookView,
+  before: WebhookView,
   url: string | null,
-): Promise<Alert> {
+): Promise<Changed> {
   if (url === null) {
-    await deleteWebhook(tx, principal, webhook);
-    return { webhook: null, secret: null };
+    await deleteWebhook(tx, principal, before);
+    return NONE;
   }
-  const moved = url === webhook.url ? webhook : await updateWebhook(tx, principal, webhook, { url });
-  return { webhook: await enableWebhook(tx, principal, moved), secret: null };
+  const unmoved = { webhook: before, resumes: false };
+  const moved = url === before.url ? unmoved : await updateWebhook(tx, principal, before, { url });
+  const { webhook, resumes } = await enableWebhook(tx, principal, moved.webhook);
+  return { webhook, secret: null, resumes: moved.resumes || resumes };
 }
 
 async function find(

@@ -13,6 +13,13 @@ export interface WebhookChanges {
   readonly operationTypes?: readonly string[] | undefined;
 }
 
+/** A webhook after a change. */
+export interface Changed {
+  readonly webhook: WebhookView;
+  /** What waits for its next try is to go now: by `Hastening`, when the change is committed. */
+  readonly resumes: boolean;
+}
+
 /** A webhook tells of operations: who may not read them may not have them sent. */
 export function requireReader(principal: Principal): void {
   requireGrant(principal, { scopes: new Set(["operation:read"]), projects: principal.projects }, "a webhook");
@@ -24,7 +31,7 @@ export async function updateWebhook(
   principal: Principal,
   before: WebhookView,
   changes: WebhookChanges,
-): Promise<WebhookView> {
+): Promise<Changed> {
   const url = changes.url === undefined ? before.url : checkWebhookUrl(changes.url, "/url");
   const row = await tx.webhook.update({
     where: { id: before.id },
@@ -38,7 +45,7 @@ export async function updateWebhook(
   });
   const after = toWebhookView(row);
   await recordWebhook(tx, principal, "webhook.update", after, summaryOf(after));
-  return url === before.url ? after : resume(tx, principal, after);
+  return url === before.url ? { webhook: after, resumes: false } : resume(tx, principal, after);
 }
 
 /** Sends again, within the transaction that holds the webhook. */
@@ -46,8 +53,8 @@ export async function enableWebhook(
   tx: PrismaTransaction,
   principal: Principal,
   webhook: WebhookView,
-): Promise<WebhookView> {
-  if (webhook.disabledAt === null) return webhook;
+): Promise<Changed> {
+  if (webhook.disabledAt === null) return { webhook, resumes: false };
   await tx.webhook.update({ where: { id: webhook.id }, data: { disabledAt: null, disabledReason: null } });
   await recordWebhook(tx, principal, "webhook.enable", webhook, { reason: webhook.disabledReason });
   return resume(tx, principal, webhook);
@@ -65,16 +72,10 @@ export async function deleteWebhook(
   await recordWebhook(tx, principal, "webhook.delete", webhook, summaryOf(webhook));
 }
 
-/** Forgets that it failed, and lets what waits for its next try go now. */
-async function resume(
-  tx: PrismaTransaction,
-  principal: Principal,
-  { id }: WebhookView,
-): Promise<WebhookView> {
+/** Forgets that it failed. */
+async function resume(tx: PrismaTransaction, principal: Principal, { id }: WebhookView): Promise<Changed> {
   await tx.webhook.update({ where: { id }, data: { failures: 0, failingSince: null } });
-  await tx.$executeRaw`UPDATE webhook_deliveries SET next_attempt_at = clock_timestamp()
-    WHERE webhook_id = ${id}::uuid AND status = 'pending' AND next_attempt_at > clock_timestamp()`;
-  return findWebhook(tx, principal, id);
+  return { webhook: await findWebhook(tx, principal, id), resumes: true };
 }
 
 /** Without the path and the query, which may be secret. */

@@ -101,7 +101,9 @@ export class Deliveries {
     return rows.map(toDeliveryView);
   }
 
+  /** Holds what is sent, so it is for those alone who may read operations. */
   async get(principal: Principal, webhookId: string, id: string): Promise<DeliveryDetails> {
+    requireReader(principal);
     const { prisma } = this.#deps;
     const webhook = await findWebhook(prisma, principal, webhookId);
     return detailsOf(prisma, webhook, id);
@@ -115,13 +117,11 @@ export class Deliveries {
     requireReader(principal);
     return this.#send(principal, webhookId, async (tx, webhook) => {
       const { id: deliveryId, eventId, status } = await detailsOf(tx, webhook, id);
-      // Nobody else changes deliveries of a webhook that is held.
-      const again =
-        status === "pending"
-          ? {}
-          : { status: "pending", ordered: false, tries: 0, maxTries: null, finishedAt: null };
-      await tx.webhookDelivery.update({ where: { id: deliveryId }, data: again });
-      await tx.$executeRaw`UPDATE webhook_deliveries SET next_attempt_at = clock_timestamp() WHERE id = ${deliveryId}::uuid`;
+      // Nobody else changes deliveries of a webhook that is held; but retention removes them.
+      const again = { status: "pending", ordered: false, tries: 0, finishedAt: null };
+      const where = { id: deliveryId };
+      if (status !== "pending") await tx.webhookDelivery.updateMany({ where, data: again });
+      if (!(await putFirst(tx, webhook, deliveryId))) throw notFound("delivery");
       await recordWebhook(tx, principal, "webhook.replay", webhook, { deliveryId, eventId });
       return deliveryId;
     });
@@ -138,6 +138,7 @@ export class Deliveries {
       });
       const delivery = { id: deliveryId, organizationId, webhookId: webhook.id, eventId, eventType: PING };
       await tx.webhookDelivery.create({ data: { ...delivery, ordered: false, maxTries: 1 } });
+      await putFirst(tx, webhook, deliveryId);
       await recordWebhook(tx, principal, "webhook.test", webhook, { deliveryId });
       return deliveryId;
     });
@@ -156,6 +157,18 @@ export class Deliveries {
     this.#deps.due();
     return delivery;
   }
+}
+
+/** Somebody waits to see what becomes of it: it goes before all that the webhook has waiting. False: it is gone. */
+async function putFirst(tx: PrismaTransaction, { id }: WebhookView, deliveryId: string): Promise<boolean> {
+  // Several that are put first go in their order, unless they had an order before.
+  const changed = await tx.$executeRaw`
+    UPDATE webhook_deliveries SET next_attempt_at = least(clock_timestamp(), (
+      SELECT d.next_attempt_at - interval '1 millisecond' FROM webhook_deliveries d
+      WHERE d.webhook_id = ${id}::uuid AND d.status = 'pending' AND d.ordered AND d.id <> ${deliveryId}::uuid
+      ORDER BY d.next_attempt_at LIMIT 1))
+    WHERE id = ${deliveryId}::uuid`;
+  return changed > 0;
 }
 
 async function detailsOf(tx: PrismaTransaction, webhook: WebhookView, id: string): Promise<DeliveryDetails> {

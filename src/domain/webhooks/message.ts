@@ -24,7 +24,10 @@ export interface WebhookMessage {
   readonly projectId: string | null;
   /** The operation as it was then, as the core API shows it; of a ping, the webhook's id. */
   readonly data: object;
-  /** Present where the operation's result was too large to be sent: the core API has it. */
+  /**
+   * Present where the operation was too large to be sent whole: without its result and steps, and if need be without its
+   * error and the message of its progress. The core API has them.
+   */
   readonly truncated?: true;
 }
 

@@ -4,7 +4,7 @@ import type { StoredEvent } from "./message.js";
 export const DUE = `d.status = 'pending' AND d.next_attempt_at <= clock_timestamp()
   AND (d.lease_expires_at IS NULL OR d.lease_expires_at < clock_timestamp())`;
 
-const LIVE_LEASES = `SELECT count(*) FROM webhook_deliveries l
+const LIVE_LEASES = `SELECT count(*) AS count FROM webhook_deliveries l
   WHERE l.webhook_id = w.id AND l.lease_expires_at >= clock_timestamp()`;
 
 /**
@@ -18,6 +18,10 @@ export const OWING_WEBHOOKS = `owing (webhook_id) AS (
                    WHERE d.status = 'pending' AND d.webhook_id > o.webhook_id ORDER BY d.webhook_id LIMIT 1)
            FROM owing o WHERE o.webhook_id IS NOT NULL)`;
 
+/**
+ * Places are few: who has the fewest gets the next one, and of these who does not fail. By age alone those who are slow, and
+ * have a backlog of old ones therefore, would take each place that is given back before anybody else.
+ */
 export const OWING = {
   name: "webhooks_owing",
   text: `WITH RECURSIVE ${OWING_WEBHOOKS}
@@ -25,9 +29,10 @@ export const OWING = {
          CROSS JOIN LATERAL (
            SELECT d.next_attempt_at FROM webhook_deliveries d WHERE d.webhook_id = w.id AND ${DUE}
            ORDER BY d.next_attempt_at, d.position LIMIT 1) AS first
+         CROSS JOIN LATERAL (${LIVE_LEASES}) AS leases
          WHERE w.disabled_at IS NULL AND w.deleted_at IS NULL AND NOT w.organization_id = ANY ($1::uuid[])
-           AND (${LIVE_LEASES}) < CASE WHEN w.failures > 0 THEN 1 ELSE $2::int END
-         ORDER BY first.next_attempt_at LIMIT $3`,
+           AND leases.count < CASE WHEN w.failures > 0 THEN 1 ELSE $2::int END
+         ORDER BY leases.count, w.failures > 0, first.next_attempt_at LIMIT $3`,
 };
 
 /** Weaker than FOR UPDATE: operations that put events into the outbox do not wait. */
@@ -39,7 +44,7 @@ export const HOLD_FREE = {
 
 export const HOLD = {
   name: "webhook_hold",
-  text: "SELECT failures FROM webhooks WHERE id = $1 FOR NO KEY UPDATE",
+  text: "SELECT url, failures FROM webhooks WHERE id = $1 FOR NO KEY UPDATE",
 };
 
 /** How many due deliveries one claim looks at. */

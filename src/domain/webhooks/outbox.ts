@@ -19,6 +19,7 @@ export interface OwingWebhook {
 export interface ClaimedDelivery {
   readonly id: string;
   readonly webhookId: string;
+  /** The webhook's when it was claimed: it may have another by the end of the try. */
   readonly url: string;
   readonly attempt: number;
   readonly tries: number;
@@ -74,7 +75,7 @@ export class Outbox {
     this.#options = options;
   }
 
-  /** Webhooks that have deliveries due and room for them, those first that have waited longest. */
+  /** Webhooks that have deliveries due and room for them, those first that have the fewest on their way. */
   owing(exceptOrganizations: readonly string[], limit: number): Promise<OwingWebhook[]> {
     return this.#db.rows<OwingWebhook>(sql.OWING, [exceptOrganizations, this.#options.perWebhook, limit]);
   }
@@ -125,14 +126,13 @@ export class Outbox {
   }
 
   async #settle(tx: Sql, delivery: ClaimedDelivery, done: Try): Promise<Finished> {
-    const { policy, workerId } = this.#options;
+    const { workerId } = this.#options;
     const { id, webhookId, attempt, event } = delivery;
-    const failed = done.error !== null;
-    const failing = await holdWebhook(tx, delivery, failed);
-    const tries = delivery.tries + (failed ? 1 : 0);
-    const isLast = done.gone || tries >= (delivery.maxTries ?? policy.maxTries);
-    const status = failed ? (isLast ? "failed" : "pending") : "succeeded";
-    const pauseMs = status === "pending" ? Math.max(policy.delayMs(tries), done.retryAfterMs) : 0;
+    // Before the delivery, as everybody does.
+    const [held] = await tx.rows<HeldWebhook>(sql.HOLD, [webhookId]);
+    // It was moved meanwhile: what the receiver before says is nothing against the one of now.
+    const isStale = held !== undefined && held.url !== delivery.url;
+    const { status, tries, pauseMs } = isStale ? judgeStale(delivery, done) : this.#judge(delivery, done);
     const { startedAt, durationMs, statusCode, response, error } = done;
     const mine = await tx.run(sql.FINISH, [
       ...[id, attempt, workerId, status, tries, pauseMs],
@@ -142,12 +142,54 @@ export class Outbox {
     if (attempt > KEPT_ATTEMPTS) await tx.run(sql.FORGET_ATTEMPTS, [id, attempt - KEPT_ATTEMPTS]);
     if (status !== "pending" && event.operationId !== null)
       await tx.run(sql.NEXT_IN_TURN, [webhookId, event.operationId]);
-    const disabled = done.gone ? "gone" : failing !== null && isHopeless(failing, policy) ? "failing" : null;
-    if (disabled === null || (await tx.run(sql.DISABLE, [webhookId, disabled])) === 0)
-      return { status, disabled: null };
-    await recordDisabled(tx, event, webhookId, disabled, failing?.failures ?? 0);
+    const disabled = isStale ? null : await this.#count(tx, delivery, done, held?.failures ?? 0);
     return { status, disabled };
   }
+
+  #judge({ tries: before, maxTries }: ClaimedDelivery, { error, gone, retryAfterMs }: Try): Judgement {
+    const { policy } = this.#options;
+    if (error === null) return { status: "succeeded", tries: before, pauseMs: 0 };
+    const tries = before + 1;
+    if (gone || tries >= (maxTries ?? policy.maxTries)) return { status: "failed", tries, pauseMs: 0 };
+    return { status: "pending", tries, pauseMs: Math.max(policy.delayMs(tries), retryAfterMs) };
+  }
+
+  /** Counts a try for or against the webhook, which is held; says why that disables it, if it does. */
+  async #count(
+    tx: Sql,
+    { webhookId, event }: ClaimedDelivery,
+    { error, gone }: Try,
+    failures: number,
+  ): Promise<DisabledReason | null> {
+    if (error === null) {
+      if (failures > 0) await tx.run(sql.COUNT_SUCCESS, [webhookId]);
+      return null;
+    }
+    const failing = await countFailure(tx, webhookId, event);
+    const isFailing = failing !== null && isHopeless(failing, this.#options.policy);
+    const reason = gone ? "gone" : isFailing ? "failing" : null;
+    if (reason === null || (await tx.run(sql.DISABLE, [webhookId, reason])) === 0) return null;
+    await recordDisabled(tx, event, webhookId, reason, failing?.failures ?? 0);
+    return reason;
+  }
+}
+
+/** A webhook's row, held. */
+interface HeldWebhook {
+  readonly url: string;
+  readonly failures: number;
+}
+
+/** What a try makes of its delivery. */
+interface Judgement {
+  readonly status: "pending" | "succeeded" | "failed";
+  readonly tries: number;
+  readonly pauseMs: number;
+}
+
+/** Of a try at a URL that is the webhook's no more: one that failed has cost nothing, and the next goes to the new URL. */
+function judgeStale({ tries }: ClaimedDelivery, { error }: Try): Judgement {
+  return { status: error === null ? "succeeded" : "pending", tries, pauseMs: 0 };
 }
 
 /** Thrown to take a transaction back. */
@@ -159,20 +201,10 @@ interface Failing {
   readonly failingMs: number;
 }
 
-/**
- * Holds the webhook before the delivery, as everybody does, and counts; null where the try counts as no failure. A ping
- * that fails counts for nothing: somebody tries out whether the receiver is back.
- */
-async function holdWebhook(
-  tx: Sql,
-  { webhookId, event }: ClaimedDelivery,
-  failed: boolean,
-): Promise<Failing | null> {
-  if (failed && event.type !== PING)
-    return (await tx.rows<Failing>(sql.COUNT_FAILURE, [webhookId]))[0] ?? null;
-  const [held] = await tx.rows<{ failures: number }>(sql.HOLD, [webhookId]);
-  if (!failed && (held?.failures ?? 0) > 0) await tx.run(sql.COUNT_SUCCESS, [webhookId]);
-  return null;
+/** Null where it counts for nothing: a ping, with which somebody tries out whether the receiver is back. */
+async function countFailure(tx: Sql, webhookId: string, { type }: StoredEvent): Promise<Failing | null> {
+  if (type === PING) return null;
+  return (await tx.rows<Failing>(sql.COUNT_FAILURE, [webhookId]))[0] ?? null;
 }
 
 function isHopeless({ failures, failingMs }: Failing, policy: DeliveryPolicy): boolean {

@@ -1,4 +1,6 @@
+import { tmpdir } from "node:os";
 import { expect, test } from "vitest";
+import { loadConfig } from "../../config.js";
 import { backOffMs, DELIVERY_POLICY } from "./policy.js";
 
 const HOUR_MS = 3_600_000;
@@ -13,6 +15,15 @@ test("tries spread over a day and no less, wherever chance falls", () => {
   expect(totalMs(0)).toBeGreaterThan(24 * HOUR_MS);
   expect(totalMs(0.5) / HOUR_MS).toBeCloseTo(26.5, 1);
   expect(totalMs(1)).toBeLessThan(29 * HOUR_MS);
+});
+
+test("what waits is kept until all events of an operation were tried, one after the other", () => {
+  const statuses = 4;
+  const days = 8;
+  expect(days * 24 * HOUR_MS).toBeGreaterThan(statuses * totalMs(1));
+  const load = (kept: number) => loadConfig({ WEBHOOK_RETENTION_DAYS: String(kept) }, tmpdir());
+  expect(load(days).webhookRetentionDays).toBe(days);
+  expect(() => load(days - 1)).toThrow(/WEBHOOK_RETENTION_DAYS.* must be >= 8/);
 });
 
 test("delays grow from seconds to hours, and no further", () => {

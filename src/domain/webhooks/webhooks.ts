@@ -8,6 +8,7 @@ import { requireAllProjects } from "../access/authority.js";
 import { holdProject } from "../projects/hold.js";
 import { resolveProjects } from "../projects/reference.js";
 import {
+  type Changed,
   deleteWebhook,
   enableWebhook,
   recordWebhook,
@@ -17,6 +18,7 @@ import {
   type WebhookChanges,
 } from "./changes.js";
 import { checkWebhookUrl } from "./filter.js";
+import type { Hastening } from "./hastening.js";
 import { newWebhookSecret } from "./secrets.js";
 import {
   findWebhook,
@@ -45,8 +47,7 @@ export interface WebhookDeps {
   readonly prisma: PrismaClient;
   readonly masterKey: MasterKey;
   readonly clock: Clock;
-  /** Called when there may be something to deliver. */
-  readonly due: () => void;
+  readonly hastening: Pick<Hastening, "hasten">;
 }
 
 /** Of one organization. */
@@ -124,13 +125,8 @@ export class Webhooks {
   }
 
   /** What waits for delivery goes to a new URL at once. */
-  async update(principal: Principal, id: string, changes: WebhookChanges): Promise<WebhookView> {
-    requireReader(principal);
-    const webhook = await this.#deps.prisma.$transaction(async (tx) =>
-      updateWebhook(tx, principal, await lockWebhook(tx, principal, id), changes),
-    );
-    this.#deps.due();
-    return webhook;
+  update(principal: Principal, id: string, changes: WebhookChanges): Promise<WebhookView> {
+    return this.#change(principal, id, (tx, webhook) => updateWebhook(tx, principal, webhook, changes));
   }
 
   /** For good: nothing is sent any more, and its secrets are gone. */
@@ -153,12 +149,21 @@ export class Webhooks {
   }
 
   /** What waits is sent at once. Repeating it changes nothing. */
-  async enable(principal: Principal, id: string): Promise<WebhookView> {
+  enable(principal: Principal, id: string): Promise<WebhookView> {
+    return this.#change(principal, id, (tx, webhook) => enableWebhook(tx, principal, webhook));
+  }
+
+  async #change(
+    principal: Principal,
+    id: string,
+    work: (tx: PrismaTransaction, webhook: WebhookView) => Promise<Changed>,
+  ): Promise<WebhookView> {
     requireReader(principal);
-    const webhook = await this.#deps.prisma.$transaction(async (tx) =>
-      enableWebhook(tx, principal, await lockWebhook(tx, principal, id)),
+    const { prisma, hastening } = this.#deps;
+    const { webhook, resumes } = await prisma.$transaction(async (tx) =>
+      work(tx, await lockWebhook(tx, principal, id)),
     );
-    this.#deps.due();
+    if (resumes) await hastening.hasten(webhook.id);
     return webhook;
   }
 

@@ -81,6 +81,7 @@ export const webhookDeliveryRoutes: FastifyPluginAsyncTypebox<{ services: Servic
       schema: {
         operationId: "getWebhookDelivery",
         summary: "One delivery: what is sent, and each try",
+        description: "It holds the operation as it is sent: reading operations is required too.",
         tags,
         params: DeliveryParams,
         response: { 200: ref(DeliveryDetailsWire), ...problems() },

@@ -172,7 +172,10 @@ export const WebhookMessageWire = Type.Object(
       description: "The operation as it was then; of a ping, the webhook's id.",
     }),
     truncated: Type.Optional(
-      Type.Boolean({ description: "The result was too large to be sent: read the operation." }),
+      Type.Boolean({
+        description:
+          "It was too large to be sent whole: read the operation for its result and steps, and for its error and the message of its progress where these are empty too.",
+      }),
     ),
   },
   { $id: "WebhookMessage" },

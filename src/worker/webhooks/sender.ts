@@ -1,4 +1,5 @@
 import type { LookupFunction } from "node:net";
+import type { Readable } from "node:stream";
 import { Client } from "undici";
 import { ConnectorError } from "../../connectors/connector.js";
 import type { Address, OutboundPolicy } from "../../connectors/outbound.js";
@@ -14,8 +15,9 @@ export interface Message {
 /** What a receiver answered, or why it could not be asked. */
 export type Answer = Omit<Try, "startedAt" | "durationMs">;
 
-/** Bytes of an answer that are read, and characters that are kept. */
+/** Bytes of an answer that are read, how long that may take, and characters that are kept. */
 const READ_BYTES = 8_192;
+const READ_MS = 1_000;
 const KEPT_CHARACTERS = 1_000;
 const MAX_HEADER_BYTES = 16_384;
 /** However long a receiver asks to be left alone. */
@@ -23,7 +25,7 @@ const LONGEST_PAUSE_MS = 24 * 3_600_000;
 
 export interface SenderOptions {
   readonly outbound: OutboundPolicy;
-  /** From the look-up of the name to the end of the answer. */
+  /** From the look-up of the name to the status of the answer. */
   readonly timeoutMs: number;
 }
 
@@ -38,7 +40,7 @@ export class Sender {
     this.#options = options;
   }
 
-  /** Never rejects, unless `signal` is aborted: then with its reason. */
+  /** Never rejects, unless `signal` is aborted before there is a status: then with its reason. */
   async send(message: Message, signal: AbortSignal): Promise<Answer> {
     const { timeoutMs } = this.#options;
     const timeout = AbortSignal.timeout(timeoutMs);
@@ -107,14 +109,24 @@ function always({ address, family }: Address): LookupFunction {
   };
 }
 
-/** The beginning of a body, as text that PostgreSQL takes. */
-async function excerpt(body: AsyncIterable<Buffer>): Promise<string> {
+/**
+ * The beginning of a body, as text that PostgreSQL takes. The receiver has said by its status whether it has the message:
+ * a body that is cut short, or has no end, changes nothing of that.
+ */
+async function excerpt(body: Readable): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of body) {
-    chunks.push(chunk);
-    size += chunk.length;
-    if (size >= READ_BYTES) break;
+  const timer = setTimeout(() => body.destroy(), READ_MS);
+  try {
+    for await (const chunk of body) {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size >= READ_BYTES) break;
+    }
+  } catch {
+    // What was read until then is kept.
+  } finally {
+    clearTimeout(timer);
   }
   const text = Buffer.concat(chunks).subarray(0, READ_BYTES).toString("utf8").replaceAll("\0", "\ufffd");
   return [...text].slice(0, KEPT_CHARACTERS).join("");

@@ -104,6 +104,22 @@ test("another URL moves the webhook, which keeps its secret; the same one enable
   ]);
 });
 
+test("another URL is not disabled by what the one before answers late", async () => {
+  const [old, next] = [await openReceiver(), await openReceiver()];
+  const release = old.hold();
+  await put(old.url);
+  bench.start();
+  await bench.run(await bench.accept(), FAILED);
+  await old.until(1);
+  await put(next.url);
+  release({ status: 410 });
+  await next.until(1);
+  expect((await admin<SettingsAnswer>("GET", SETTINGS)).body.data).toMatchObject({
+    webhook_alert_url: next.url,
+    webhook_enabled: true,
+  });
+});
+
 test.each([
   ["an empty URL", ""],
   ["null", null],

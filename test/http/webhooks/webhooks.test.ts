@@ -1,7 +1,10 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import pg from "pg";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { openWebhookSecret } from "../../../src/domain/webhooks/secrets.js";
 import { MAX_WEBHOOKS } from "../../../src/domain/webhooks/webhooks.js";
 import { MasterKey } from "../../../src/platform/crypto.js";
+import { explained, type Sent } from "../../operations/support.js";
+import { until } from "../../support/until.js";
 import {
   type DeliveryAnswer,
   openWebhookBench,
@@ -243,7 +246,7 @@ describe("who may do what", () => {
     statusOf(await admin("POST", `${base}/${two.id}/deliveries/${sent.body.id}/replay`), 404);
   });
 
-  test("who may not read operations may not have them sent", async () => {
+  test("who may not read operations may neither have them sent nor read what is sent", async () => {
     const blind = await callerWith(bench.installation, { scopes: ["webhook:read", "webhook:write"] });
     const { id } = await bench.create(URL);
     const refused = await blind<ProblemAnswer>("POST", base, { url: URL });
@@ -251,6 +254,20 @@ describe("who may do what", () => {
     expect(refused.body.scope).toBe("operation:read");
     statusOf(await blind("PATCH", `${base}/${id}`, { url: "https://elsewhere.example.com/" }), 403);
     statusOf(await blind("POST", `${base}/${id}/enable`), 403);
+    await bench.accept();
+    const [sent] = await bench.deliveries(id);
+    const delivery = `${base}/${id}/deliveries/${sent?.id}`;
+    for (const [method, path] of [
+      ["GET", ""],
+      ["POST", "/replay"],
+    ] as const) {
+      const unread = await blind<ProblemAnswer>(method, delivery + path);
+      statusOf(unread, 403);
+      expect(unread.body.scope).toBe("operation:read");
+    }
+    const list = await blind<{ items: DeliveryAnswer[] }>("GET", `${base}/${id}/deliveries`);
+    expect(list.body.items.map((item) => item.id)).toEqual([sent?.id]);
+    expect(list.body.items[0]).not.toHaveProperty("message");
   });
 });
 
@@ -345,6 +362,33 @@ describe("a ping", () => {
     expect((await bench.read(webhook.id)).failures).toBe(0);
   });
 
+  test("that fails is tried once more when it is replayed, and no oftener", async () => {
+    const receiver = await openReceiver();
+    receiver.answer(() => ({ status: 500 }));
+    const webhook = await bench.create(receiver.url);
+    bench.start();
+    const { body } = await admin<DeliveryAnswer>("POST", `${base}/${webhook.id}/test`);
+    await bench.untilDelivery(webhook.id, { status: "failed", tries: 1 });
+    statusOf(await admin("POST", `${base}/${webhook.id}/deliveries/${body.id}/replay`), 200);
+    await receiver.until(2);
+    await bench.untilDelivery(webhook.id, { status: "failed", tries: 1 });
+  });
+
+  test("goes before all that waits, and a replayed delivery too", async () => {
+    const receiver = await openReceiver();
+    const webhook = await bench.create(receiver.url, { events: ["operation.accepted"] });
+    bench.start();
+    await bench.accept();
+    const done = await bench.untilDelivery(webhook.id, { status: "succeeded" });
+    await bench.stopAll();
+    for (let i = 0; i < 5; i++) await bench.accept();
+    const ping = await admin<DeliveryAnswer>("POST", `${base}/${webhook.id}/test`);
+    statusOf(await admin("POST", `${base}/${webhook.id}/deliveries/${done.id}/replay`), 200);
+    bench.start({ perWebhook: 1 });
+    const ids = (await receiver.until(8)).map(({ message }) => message.id);
+    expect(new Set(ids.slice(1, 3))).toEqual(new Set([ping.body.eventId, done.eventId]));
+  });
+
   test("of a disabled webhook is a 409", async () => {
     const { id } = await bench.create(URL);
     await admin("POST", `${base}/${id}/disable`);
@@ -377,6 +421,27 @@ describe("deliveries", () => {
     statusOf(await admin("GET", `${base}/${webhook.id}/deliveries?status=sent`), 400);
     bench.start();
     await receiver.until(3);
+  });
+
+  test("of one operation are found by an index, however long the history of the webhook is", async () => {
+    const webhook = await bench.create(URL, { events: ["operation.accepted"] });
+    const operation = await bench.accept();
+    const { database, runtime } = bench.installation;
+    await database.query(
+      `INSERT INTO webhook_deliveries (id, organization_id, webhook_id, event_id, event_type, operation_id, status)
+       SELECT gatehouse_uuidv7(), d.organization_id, d.webhook_id, d.event_id, d.event_type, gen_random_uuid(), 'succeeded'
+       FROM webhook_deliveries d, generate_series(1, 20000) WHERE d.webhook_id = $1`,
+      [webhook.id],
+    );
+    await database.query("ANALYZE webhook_deliveries");
+    const sent = vi.spyOn(pg.Client.prototype, "query");
+    expect(await bench.deliveries(webhook.id, `?operationId=${operation}`)).toHaveLength(1);
+    const queries = sent.mock.calls.map(([query]) => query as unknown as Sent);
+    sent.mockRestore();
+    const list = queries.find(({ text }) => text?.includes('FROM "public"."webhook_deliveries"'));
+    if (list === undefined) throw new Error("no list was read");
+    const { pages } = await explained(runtime.db, list);
+    expect(pages).toBeLessThan(20);
   });
 
   test("are replayed under the same id, with a signature of now and of the present secret", async () => {
@@ -434,6 +499,28 @@ describe("deliveries", () => {
     const moved = await admin<WebhookAnswer>("PATCH", `${base}/${webhook.id}`, { url: next.url });
     expect(moved.body).toMatchObject({ url: next.url, failures: 0 });
     await next.until(1);
+  });
+
+  test("that are removed by retention at that moment are not replayed: 404", async () => {
+    const webhook = await bench.create(URL, { events: ["operation.accepted"] });
+    const { database, runtime } = bench.installation;
+    for (const status of ["succeeded", "pending"]) {
+      await bench.accept();
+      const [sent] = await bench.deliveries(webhook.id);
+      await database.query("UPDATE webhook_deliveries SET status = $2 WHERE id = $1", [sent?.id, status]);
+      const answer = await runtime.db.transaction(async (tx) => {
+        await tx.run("DELETE FROM webhook_deliveries WHERE id = $1", [sent?.id]);
+        const replayed = admin<ProblemAnswer>("POST", `${base}/${webhook.id}/deliveries/${sent?.id}/replay`);
+        await until("it waits for who removes it", async () => {
+          const text = `SELECT 1 FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%webhook_deliveries%'`;
+          return (await database.query(text)).length > 0;
+        });
+        // Not awaited before the commit that it waits for.
+        return { replayed };
+      });
+      statusOf(await answer.replayed, 404);
+    }
   });
 
   test("of a disabled webhook are not replayed: 409", async () => {
