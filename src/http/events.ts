@@ -36,9 +36,8 @@ export class EventStream {
   constructor(reply: FastifyReply, admitted: () => Promise<boolean>) {
     this.#reply = reply;
     this.#admitted = admitted;
-    reply.hijack();
-    reply.raw.writeHead(200, {
-      ...(reply.getHeaders() as OutgoingHttpHeaders),
+    // Of the reply, where those that measure answers see what this one is.
+    reply.headers({
       "content-type": "text/event-stream; charset=utf-8",
       "cache-control": "no-store",
       // Nothing else comes on it: it must not stay open when the process wants to stop.
@@ -46,6 +45,8 @@ export class EventStream {
       // nginx would keep events back until it has some kilobytes of them.
       "x-accel-buffering": "no",
     });
+    reply.hijack();
+    reply.raw.writeHead(200, reply.getHeaders() as OutgoingHttpHeaders);
     this.#write(`retry: ${RECONNECT_MS}\n\n`);
   }
 
