@@ -55,14 +55,16 @@ export async function waitAsPreferred(
   operation: Operation,
 ): Promise<Operation> {
   const seconds = waitAskedFor(request);
-  if (seconds === null || waiters.isFull) return operation;
+  if (seconds === null || waiters.isFullFor(operation.organizationId)) return operation;
   reply.header("preference-applied", `wait=${seconds}`);
   if (isDone(operation.status) || seconds === 0) return operation;
   const gone = new AbortController();
   const onClose = (): void => gone.abort();
-  reply.raw.once("close", onClose);
+  // Perhaps it has gone before, while the operation was accepted.
+  if (reply.raw.closed) gone.abort();
+  else reply.raw.once("close", onClose);
   try {
-    const ended = await waiters.waitFor(operation.id, seconds * 1_000, gone.signal);
+    const ended = await waiters.waitFor(operation, seconds * 1_000, gone.signal);
     if (ended !== null || gone.signal.aborted) return ended ?? operation;
     return await presentState(ledger, operation);
   } finally {

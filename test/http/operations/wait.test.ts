@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import Fastify from "fastify";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { waitAsPreferred } from "../../../src/http/prefer.js";
@@ -103,7 +104,7 @@ test("where too many wait already, who comes is answered at once, and polls", as
   const job = await bench.slowJob();
   const release = await bench.hold();
   const { id } = (await bench.sync(job)).body;
-  const full = vi.spyOn(Waiters.prototype, "isFull", "get").mockReturnValue(true);
+  const full = vi.spyOn(Waiters.prototype, "isFullFor").mockReturnValue(true);
   try {
     const answer = await bench.read(id, prefer("wait=50"));
     expect(answer.status).toBe(200);
@@ -133,6 +134,13 @@ test("a client that goes away waits no longer", async () => {
   app.get("/", async (request, reply) =>
     waitAsPreferred({ waiters, ledger: runtime.ledger }, request, reply, operation),
   );
+  let [begun, answered] = [false, false];
+  app.get("/late", async (request, reply) => {
+    begun = true;
+    await once(reply.raw, "close");
+    await waitAsPreferred({ waiters, ledger: runtime.ledger }, request, reply, operation);
+    answered = true;
+  });
   const origin = await app.listen({ port: 0, host: "127.0.0.1" });
   const closed = new AbortController();
   const gone = fetch(origin, { ...prefer("wait=60"), signal: closed.signal }).catch(() => "gone");
@@ -140,6 +148,14 @@ test("a client that goes away waits no longer", async () => {
   closed.abort();
   expect(await gone).toBe("gone");
   await until("nobody waits", () => waiters.count === 0);
+  // One that went before it came to that, while the operation was accepted, does not begin to.
+  const early = new AbortController();
+  const before = fetch(`${origin}/late`, { ...prefer("wait=60"), signal: early.signal }).catch(() => "gone");
+  await until("it has begun", () => begun);
+  early.abort();
+  expect(await before).toBe("gone");
+  await until("it is answered", () => answered);
+  expect(waiters.count).toBe(0);
   waiters.close();
   expect((await fetch(origin, prefer("wait=60"))).headers.has("preference-applied")).toBe(false);
   await app.close();
