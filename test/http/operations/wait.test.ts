@@ -83,21 +83,23 @@ test("every 202 heeds it: a sync is answered with its end", async () => {
   expect((await bench.gatehouse.call<{ done: boolean }>("GET", href)).body.done).toBe(true);
 });
 
-test.each(["wait=-1", "wait=soon", "wait", "return=minimal", ""])(
-  "%j is no wait: it is answered at once",
-  async (value) => {
-    const { id } = (await bench.sync(await bench.quickJob())).body;
-    const answer = await bench.read(id, prefer(value));
-    expect(answer.status).toBe(200);
-    expect(answer.headers["preference-applied"]).toBeUndefined();
-    await bench.gatehouse.waitDone(id);
-  },
-);
+test.each([
+  ...["wait=-1", "wait=soon", "wait", 'wait=""', "return=minimal", ""],
+  ...['foo="a, wait=5, b"', "wait=soon, wait=5"],
+])("%j is no wait: it is answered at once", async (value) => {
+  const { id } = (await bench.sync(await bench.quickJob())).body;
+  const answer = await bench.read(id, prefer(value));
+  expect(answer.status).toBe(200);
+  expect(answer.headers["preference-applied"]).toBeUndefined();
+  await bench.gatehouse.waitDone(id);
+});
 
 test("more than a minute is cut to a minute, and said", async () => {
   const { id } = (await bench.sync(await bench.quickJob())).body;
   await bench.gatehouse.waitDone(id);
-  expect((await bench.read(id, prefer("wait=3600"))).headers["preference-applied"]).toBe("wait=60");
+  for (const value of ["wait=3600", "wait=99999999999", `wait=${"9".repeat(400)}`]) {
+    expect((await bench.read(id, prefer(value))).headers["preference-applied"]).toBe("wait=60");
+  }
 });
 
 test("where too many wait already, who comes is answered at once, and polls", async () => {
@@ -115,6 +117,7 @@ test("where too many wait already, who comes is answered at once, and polls", as
     expect(stream.status).toBe(503);
     expect(stream.headers["retry-after"]).toBe("5");
     expect(stream.body).toMatchObject({ code: "unavailable", detail: expect.stringContaining("poll") });
+    expect((await bench.gatehouse.call("HEAD", `/api/v1/operations/${id}/events`)).status).toBe(503);
   } finally {
     full.mockRestore();
   }
