@@ -19,7 +19,7 @@ export const PreferHeader = Type.Object({
 });
 
 /** Whether the client prefers not to be kept waiting for the work (RFC 7240 section 4.1). */
-export function prefersAsync(request: FastifyRequest): boolean {
+export function prefersAsync(request: Pick<FastifyRequest, "headers">): boolean {
   return preferenceOf(request, "respond-async")?.value === "";
 }
 
@@ -30,7 +30,10 @@ export function waitAskedFor(request: FastifyRequest): number | null {
 }
 
 /** Of several of one name the first counts (section 2). */
-function preferenceOf({ headers: { prefer } }: FastifyRequest, name: string): Preference | undefined {
+function preferenceOf(
+  { headers: { prefer } }: Pick<FastifyRequest, "headers">,
+  name: string,
+): Preference | undefined {
   // Most requests have none.
   if (prefer === undefined) return undefined;
   return parsePreferences(String(prefer)).find((preference) => preference.name === name);

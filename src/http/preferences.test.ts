@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { prefersAsync } from "./prefer.js";
 import { parsePreferences } from "./preferences.js";
 
 const named = (header: string) => parsePreferences(header).map(({ name, value }) => [name, value]);
@@ -41,4 +42,10 @@ test("a long header takes no longer than its length", () => {
   for (const part of ['"', '\\"', '"\\', "a=", " ", ",", ";", 'a="'])
     parsePreferences(`a="${part.repeat(8_000)}`);
   expect(performance.now() - begun).toBeLessThan(1_000);
+});
+
+test("respond-async is preferred with an empty value too, and not with another", () => {
+  const prefers = (prefer?: string) => prefersAsync({ headers: { prefer } });
+  expect(['wait=5, Respond-Async=""', "respond-async; a=b"].map(prefers)).toEqual([true, true]);
+  expect(['a="b, respond-async"', "respond-async=no", undefined].map(prefers)).toEqual([false, false, false]);
 });
