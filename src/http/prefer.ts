@@ -57,7 +57,7 @@ export async function waitAsPreferred(
   const gone = new AbortController();
   const onClose = (): void => gone.abort();
   // Perhaps it has gone before, while the operation was accepted.
-  if (reply.raw.closed) gone.abort();
+  if (reply.raw.closed || request.raw.socket.destroyed) gone.abort();
   else reply.raw.once("close", onClose);
   try {
     const ended = await waiters.waitFor(operation, seconds * 1_000, gone.signal);

@@ -1,3 +1,5 @@
+import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
 
@@ -30,6 +32,7 @@ export function statusAtEnd({ raw }: FastifyReply, aborted: boolean): number {
 export const requestEndPlugin = fp(
   async (app: FastifyInstance) => {
     const listeners: EndListener[] = [];
+    const queued = new WeakMap<Socket, Set<ServerResponse>>();
     const end = (request: FastifyRequest, reply: FastifyReply, aborted: boolean): void => {
       if (request.hasEnded) return;
       request.hasEnded = true;
@@ -38,7 +41,9 @@ export const requestEndPlugin = fp(
     app.decorateRequest("hasEnded", false);
     app.decorate("onRequestEnd", (listener: EndListener) => void listeners.push(listener));
     app.addHook("onRequest", (request, reply, done) => {
-      reply.raw.once("close", () => end(request, reply, true));
+      const { raw } = reply;
+      raw.once("close", () => end(request, reply, true));
+      if (raw.socket === null) closeWithConnection(queued, raw, request.raw.socket);
       done();
     });
     // Of an answer that was sent to its end this comes before `close`, and so decides.
@@ -51,3 +56,23 @@ export const requestEndPlugin = fp(
   },
   { name: "request-end" },
 );
+
+/**
+ * The answer to a pipelined request has no connection before its turn comes, and so Node.js lets nobody know where
+ * that closes before: who waits for something would wait for ever. Once for each connection: many may be queued.
+ */
+function closeWithConnection(
+  queued: WeakMap<Socket, Set<ServerResponse>>,
+  raw: ServerResponse,
+  socket: Socket,
+): void {
+  const answers = queued.get(socket) ?? new Set();
+  if (!queued.has(socket)) {
+    queued.set(socket, answers);
+    socket.once("close", () => {
+      for (const answer of answers) if (answer.socket === null) answer.emit("close");
+    });
+  }
+  answers.add(raw);
+  raw.once("close", () => answers.delete(raw));
+}

@@ -95,6 +95,23 @@ test.each([
   },
 );
 
+test("pipelined requests whose client hangs up before their turn end with their connection, and nobody waits on for them", async () => {
+  const traceId = "d".repeat(32);
+  const authorization = `authorization: Bearer ${await bench.gatehouse.token()}`;
+  const request = (path: string) => [
+    `GET /api/v1/operations/${id}${path} HTTP/1.1`,
+    ...["host: gatehouse", authorization, "prefer: wait=60"],
+    `traceparent: 00-${traceId}-00f067aa0ba902b7-01`,
+  ];
+  const sent = await send([...request(""), "", ...request("/events"), "", ...request("")]);
+  await until("all wait", async () => sampleOf(await scrape(), "gatehouse_waiters") === 3);
+  await hangUp(sent);
+  await until("nobody waits", async () => sampleOf(await scrape(), "gatehouse_waiters") === 0);
+  expect(linesOf(traceId).map(({ status, aborted }) => [status, aborted])).toEqual(
+    Array(3).fill([499, true]),
+  );
+});
+
 test("an answer that was sent to its end is logged once, with its own status, and not as broken off", async () => {
   const traceId = "c".repeat(32);
   const sent = await send([
