@@ -26,6 +26,7 @@ import { projectDialect } from "./http/project-api/dialect.js";
 import { peopleApi } from "./http/project-api/people.js";
 import { projectApi } from "./http/project-api/routes.js";
 import { type RatePolicy, RequestLimit } from "./http/rate-limit.js";
+import { requestEndPlugin } from "./http/request-end.js";
 import { requestLoggerPlugin } from "./http/request-logger.js";
 import { Problem } from "./http/schemas/common.js";
 import { sharedSerializers } from "./http/serialization.js";
@@ -88,6 +89,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   });
   app.addSchema(Problem);
   await app.register(requestLoggerPlugin);
+  await app.register(requestEndPlugin);
   await app.register(drainPlugin);
   await app.register(tracingPlugin, { tracer: deps.tracer });
   await app.register(errorsPlugin, { dialects: DIALECTS });

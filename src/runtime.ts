@@ -70,14 +70,15 @@ export async function openRuntime(
   const dispatcher = new Dispatcher(db, queue, logger, { tracer, concurrency });
   const observer = observeLedger(metrics, logger);
   const ledger = new Ledger(db, { dispatcher, observer, catalog, concurrency });
-  const close = async (): Promise<void> => {
-    await dispatcher.stop();
-    await queue.close();
-    await signals.close();
-    await prisma.$disconnect();
-    await db.close();
-    await tracer?.close();
-  };
+  const close = (): Promise<void> =>
+    closeInTurn([
+      () => dispatcher.stop(),
+      () => queue.close(),
+      () => signals.close(),
+      () => prisma.$disconnect(),
+      () => db.close(),
+      () => tracer?.close(),
+    ]);
   return {
     ...{
       config,
@@ -96,6 +97,19 @@ export async function openRuntime(
     blobs: new FolderBlobs(config.blobsRoot),
     close,
   };
+}
+
+/** Closes each, whatever becomes of those before: the last spans are sent too. Throws the first fault at the end. */
+async function closeInTurn(parts: readonly (() => unknown)[]): Promise<void> {
+  const faults: unknown[] = [];
+  for (const part of parts) {
+    try {
+      await part();
+    } catch (error) {
+      faults.push(error);
+    }
+  }
+  if (faults.length > 0) throw faults[0];
 }
 
 function openSignals(config: Config, databaseUrl: string, db: Database, logger: Logger): Promise<Signals> {

@@ -1,4 +1,4 @@
-import type { OutgoingHttpHeaders } from "node:http";
+import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
 import type { CallerDeps } from "./callers.js";
@@ -11,11 +11,25 @@ declare module "fastify" {
   }
 }
 
-/** Proxies cut connections on which nothing is said, most of them after 30 s or more. */
-const HEARTBEAT_MS = 15_000;
+export interface StreamLimits {
+  /** Proxies cut connections on which nothing is said, most of them after 30 s or more. */
+  readonly heartbeatMs: number;
+  /** A client that has so much left to read (bytes) when more comes is cut; it comes back and gets the present state. */
+  readonly maxBuffered: number;
+  /** As one that takes nothing of what was written for so long. More than `heartbeatMs`: else silence is enough. */
+  readonly stalledMs: number;
+  /** The same after the end of a stream, when nothing else is waited for. */
+  readonly endingMs: number;
+}
+
+const LIMITS: StreamLimits = {
+  heartbeatMs: 15_000,
+  maxBuffered: 256 * 1024,
+  stalledMs: 60_000,
+  endingMs: 5_000,
+};
+
 const CHECK_MS = 1_000;
-/** A client that has so much left to read when more comes is cut; it comes back and gets the present state. */
-const MAX_BUFFERED = 256 * 1024;
 /** Until a client that lost its stream comes back. */
 const RECONNECT_MS = 2_000;
 
@@ -26,19 +40,27 @@ export interface ServerEvent {
   readonly data: object;
 }
 
+/** One event as it is sent: the same text for everybody who is told. */
+export function toEventText({ id, event, data }: ServerEvent): string {
+  return `id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
+}
+
 /** One open answer of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). */
 export class EventStream {
-  readonly #reply: FastifyReply;
+  readonly #raw: ServerResponse;
   readonly #admitted: () => Promise<boolean>;
+  readonly #limits: StreamLimits;
+  readonly #listeners: (() => void)[] = [];
+  #over = false;
   #saidAt = performance.now();
   #checking = false;
 
-  constructor(reply: FastifyReply, admitted: () => Promise<boolean>) {
-    this.#reply = reply;
+  constructor(reply: FastifyReply, admitted: () => Promise<boolean>, limits = LIMITS) {
+    this.#raw = reply.raw;
     this.#admitted = admitted;
-    reply.hijack();
-    reply.raw.writeHead(200, {
-      ...(reply.getHeaders() as OutgoingHttpHeaders),
+    this.#limits = limits;
+    // Of the reply, where those that measure answers see what this one is.
+    reply.headers({
       "content-type": "text/event-stream; charset=utf-8",
       "cache-control": "no-store",
       // Nothing else comes on it: it must not stay open when the process wants to stop.
@@ -46,36 +68,59 @@ export class EventStream {
       // nginx would keep events back until it has some kilobytes of them.
       "x-accel-buffering": "no",
     });
+    reply.hijack();
+    this.#raw.writeHead(200, reply.getHeaders() as OutgoingHttpHeaders);
+    this.#raw.once("close", () => this.#tellEnd());
+    // The socket's own: it knows of parts of what was written that were taken, however much that is.
+    this.#raw.setTimeout(limits.stalledMs, () => void this.#raw.destroy());
     this.#write(`retry: ${RECONNECT_MS}\n\n`);
   }
 
-  send({ id, event, data }: ServerEvent): void {
-    this.#write(`id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+  /** @param text of `toEventText` */
+  send(text: string): void {
+    this.#write(text);
   }
 
   end(): void {
-    this.#reply.raw.end();
+    if (this.#raw.writableEnded) return;
+    this.#raw.end();
+    // `close` comes when the client has taken the rest, which one that stands still never does.
+    this.#raw.setTimeout(this.#limits.endingMs);
+    this.#tellEnd();
   }
 
+  /** Calls when nothing more will be sent: it was ended, or its client has gone. */
+  onEnd(listener: () => void): void {
+    if (this.#over) listener();
+    else this.#listeners.push(listener);
+  }
+
+  /** Calls when its connection is closed. */
   onClose(listener: () => void): void {
-    if (this.#reply.raw.closed) listener();
-    else this.#reply.raw.once("close", listener);
+    if (this.#raw.closed) listener();
+    else this.#raw.once("close", listener);
   }
 
   /** Says that it lives where nothing else was said, and ends where the caller may no longer listen. */
   async tick(): Promise<void> {
-    if (performance.now() - this.#saidAt >= HEARTBEAT_MS) this.#write(": still here\n\n");
+    if (this.#over) return;
+    if (performance.now() - this.#saidAt >= this.#limits.heartbeatMs) this.#write(": still here\n\n");
     if (this.#checking) return;
     this.#checking = true;
     if (!(await this.#admitted())) this.end();
     this.#checking = false;
   }
 
+  #tellEnd(): void {
+    this.#over = true;
+    for (const listener of this.#listeners.splice(0)) listener();
+  }
+
   #write(text: string): void {
-    const { raw } = this.#reply;
+    const raw = this.#raw;
     if (raw.writableEnded || raw.destroyed) return;
     // Of what came before: an event of any size is only on its way after this turn of the event loop.
-    if (raw.writableLength > MAX_BUFFERED) return void raw.destroy();
+    if (raw.writableLength > this.#limits.maxBuffered) return void raw.destroy();
     this.#saidAt = performance.now();
     raw.write(text);
   }

@@ -4,6 +4,7 @@ import fp from "fastify-plugin";
 import { Counter, Histogram } from "prom-client";
 import { Type } from "typebox";
 import type { Metrics } from "../platform/metrics.js";
+import { statusAtEnd } from "./request-end.js";
 import { problems } from "./schemas/common.js";
 
 /** Seconds. */
@@ -35,7 +36,7 @@ export const metricsPlugin = fp<{ metrics: Metrics }>(
     const registers = [metrics];
     const requests = new Counter({
       name: "gatehouse_http_requests_total",
-      help: "Answered requests, by method, route and status.",
+      help: "Requests that have ended, by method, route and status; 499: without their whole answer.",
       labelNames: ["method", "route", "status"],
       registers,
     });
@@ -46,12 +47,11 @@ export const metricsPlugin = fp<{ metrics: Metrics }>(
       buckets: BUCKETS,
       registers,
     });
-    app.addHook("onResponse", (request, reply, done) => {
+    app.onRequestEnd((request, reply, aborted) => {
       const method = KNOWN_METHODS.has(request.method) ? request.method : "other";
       const route = request.is404 ? NO_ROUTE : (request.routeOptions.url ?? NO_ROUTE);
-      requests.inc({ method, route, status: reply.raw.statusCode });
-      if (!wasToLast(reply)) durations.observe({ method, route }, reply.elapsedTime / 1_000);
-      done();
+      requests.inc({ method, route, status: statusAtEnd(reply, aborted) });
+      if (!aborted && !wasToLast(reply)) durations.observe({ method, route }, reply.elapsedTime / 1_000);
     });
     app.get(
       "/metrics",
@@ -62,13 +62,13 @@ export const metricsPlugin = fp<{ metrics: Metrics }>(
       },
     );
   },
-  { name: "metrics", dependencies: ["guard"] },
+  { name: "metrics", dependencies: ["guard", "request-end"] },
 );
 
 /** Waits (`Prefer: wait`) and event streams take as long as clients want. */
 function wasToLast(reply: FastifyReply): boolean {
   return (
     reply.hasHeader("preference-applied") ||
-    String(reply.raw.getHeader("content-type") ?? "").startsWith("text/event-stream")
+    String(reply.getHeader("content-type") ?? "").startsWith("text/event-stream")
   );
 }

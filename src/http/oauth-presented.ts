@@ -17,6 +17,7 @@ import {
   REVOCATION_SCHEMA,
 } from "./oauth-schemas.js";
 import { addOAuthRoute, type OAuthRequest } from "./oauth-scope.js";
+import type { Answered } from "./token-usage.js";
 
 /** What endpoints ask that are told a token. */
 export interface PresentedTokenDeps extends JudgeDeps {
@@ -27,12 +28,17 @@ export interface PresentedTokenDeps extends JudgeDeps {
 }
 
 /** `/oauth/introspect` (RFC 7662). */
-export function addIntrospection(scope: FastifyInstance, deps: PresentedTokenDeps): void {
+export function addIntrospection(
+  scope: FastifyInstance,
+  deps: PresentedTokenDeps,
+  answered?: Answered,
+): void {
   const judge = new TokenJudge(deps);
   addOAuthRoute(scope, {
     path: INTROSPECTION_PATH,
     schema: INTROSPECTION_SCHEMA,
     advice: "tokens are introspected with POST",
+    answered,
     accept: (request) =>
       deps.tokens.authenticate(request.body ?? {}, request.raw, introspect(deps, judge, request)),
   });
@@ -67,11 +73,12 @@ function introspect(deps: PresentedTokenDeps, judge: TokenJudge, request: OAuthR
 }
 
 /** `/oauth/revoke` (RFC 7009). */
-export function addRevocation(scope: FastifyInstance, deps: PresentedTokenDeps): void {
+export function addRevocation(scope: FastifyInstance, deps: PresentedTokenDeps, answered?: Answered): void {
   addOAuthRoute(scope, {
     path: REVOCATION_PATH,
     schema: REVOCATION_SCHEMA,
     advice: "tokens are revoked with POST",
+    answered,
     accept: (request) => deps.tokens.authenticate(request.body ?? {}, request.raw, revoke(deps, request)),
   });
 }

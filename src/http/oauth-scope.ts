@@ -7,6 +7,7 @@ import type { TokenAnswer } from "../auth/token-response.js";
 import { AppError, databaseAway } from "../platform/errors.js";
 import { isDatabaseAway } from "../platform/sql.js";
 import { FORM, JSON_TYPE, type OAuthFailure } from "./oauth-schemas.js";
+import type { Answered } from "./token-usage.js";
 
 /** Far more than any of these requests needs. */
 const BODY_LIMIT = 32 * 1024;
@@ -66,10 +67,13 @@ export interface OAuthRoute {
   readonly advice: string;
   /** Throws an `OAuthError`, or says how the request is answered. */
   readonly accept: (request: OAuthRequest) => Answer;
+  /** Told of answers that no hook sees. */
+  readonly answered?: Answered | undefined;
 }
 
 /** Adds an endpoint that takes POST alone. */
-export function addOAuthRoute(scope: FastifyInstance, { path, schema, advice, accept }: OAuthRoute): void {
+export function addOAuthRoute(scope: FastifyInstance, route: OAuthRoute): void {
+  const { path, schema, advice, accept, answered } = route;
   const config = { public: true } as const;
   scope.post<{ Body: TokenParameters | undefined }>(
     path,
@@ -78,7 +82,10 @@ export function addOAuthRoute(scope: FastifyInstance, { path, schema, advice, ac
       const answer = accept(request);
       forbidStoring(reply);
       reply.hijack();
-      answer((found) => write(reply, found));
+      answer((found) => {
+        answered?.(request, found.status);
+        write(reply, found);
+      });
     },
   );
   /** Before any body is read: what it says makes no difference. */

@@ -9,6 +9,7 @@ import { addIntrospection, addRevocation, type PresentedTokenDeps } from "./oaut
 import { ALIAS_PATH, JWKS_PATH, JWKS_SCHEMA, TOKEN_OPERATION, TOKEN_SCHEMA } from "./oauth-schemas.js";
 import { addOAuthRoute, readAsOAuth } from "./oauth-scope.js";
 import {
+  type Answered,
   limitPresentedTokens,
   limitTokenRequests,
   noteDenial,
@@ -35,26 +36,32 @@ export const oauthPlugin = fp<OAuthOptions>(
     const { limits, keys } = options;
     await app.register(async (scope) => {
       readAsOAuth(scope, "issuing");
-      if (limits !== undefined) limitTokenRequests(scope, { ...options, ...limits });
-      for (const path of [TOKEN_PATH, ALIAS_PATH]) addTokenRoute(scope, path, options);
+      const answered = limits && limitTokenRequests(scope, { ...options, ...limits });
+      for (const path of [TOKEN_PATH, ALIAS_PATH]) addTokenRoute(scope, path, options, answered);
     });
     await app.register(async (scope) => {
       readAsOAuth(scope, "presented");
-      if (limits !== undefined) limitPresentedTokens(scope, { ...options, ...limits });
-      addIntrospection(scope, options);
-      addRevocation(scope, options);
+      const answered = limits && limitPresentedTokens(scope, { ...options, ...limits });
+      addIntrospection(scope, options, answered);
+      addRevocation(scope, options, answered);
     });
     addKeyRoute(app, keys);
   },
   { name: "oauth", fastify: "5.x", dependencies: ["guard"] },
 );
 
-function addTokenRoute(scope: FastifyInstance, path: string, options: OAuthOptions): void {
+function addTokenRoute(
+  scope: FastifyInstance,
+  path: string,
+  options: OAuthOptions,
+  answered?: Answered,
+): void {
   const { tokens, people } = options;
   addOAuthRoute(scope, {
     path,
     schema: { ...TOKEN_SCHEMA, ...TOKEN_OPERATION[path] },
     advice: "tokens are got with POST",
+    answered,
     accept: (request) => {
       const { raw } = request;
       const body = request.body ?? {};

@@ -3,6 +3,7 @@ import { Type } from "typebox";
 import type { Ledger } from "../operations/ledger.js";
 import { isDone, type Operation } from "../operations/operation.js";
 import type { Waiters } from "../operations/waiters.js";
+import { type Preference, parsePreferences } from "./preferences.js";
 
 /** Longer waits are cut to this: proxies between do not wait for ever. */
 export const MAX_WAIT_S = 60;
@@ -17,30 +18,25 @@ export const PreferHeader = Type.Object({
   ),
 });
 
-/** One preference of the header (RFC 7240 section 2): a token, maybe a value, maybe parameters. */
-const WAIT = /^wait\s*=\s*(?:"(\d{1,9})"|(\d{1,9}))\s*(?:;.*)?$/i;
-
-const ASYNC = /^respond-async\s*(?:;.*)?$/i;
-
 /** Whether the client prefers not to be kept waiting for the work (RFC 7240 section 4.1). */
-export function prefersAsync(request: FastifyRequest): boolean {
-  return preferencesOf(request).some((preference) => ASYNC.test(preference));
-}
-
-function preferencesOf({ headers }: FastifyRequest): string[] {
-  return String(headers["prefer"] ?? "")
-    .split(",")
-    .map((preference) => preference.trim());
+export function prefersAsync(request: Pick<FastifyRequest, "headers">): boolean {
+  return preferenceOf(request, "respond-async")?.value === "";
 }
 
 /** Seconds of `Prefer: wait=N` (RFC 7240 section 4.3), at most 60; null: none asked, or none that can be read. */
 export function waitAskedFor(request: FastifyRequest): number | null {
-  for (const preference of preferencesOf(request)) {
-    const found = WAIT.exec(preference);
-    // Of several the first counts (section 2).
-    if (found !== null) return Math.min(MAX_WAIT_S, Number(found[1] ?? found[2]));
-  }
-  return null;
+  const value = preferenceOf(request, "wait")?.value ?? "";
+  return /^\d+$/.test(value) ? Math.min(MAX_WAIT_S, Number(value)) : null;
+}
+
+/** Of several of one name the first counts (section 2). */
+function preferenceOf(
+  { headers: { prefer } }: Pick<FastifyRequest, "headers">,
+  name: string,
+): Preference | undefined {
+  // Most requests have none.
+  if (prefer === undefined) return undefined;
+  return parsePreferences(String(prefer)).find((preference) => preference.name === name);
 }
 
 /**
@@ -55,14 +51,16 @@ export async function waitAsPreferred(
   operation: Operation,
 ): Promise<Operation> {
   const seconds = waitAskedFor(request);
-  if (seconds === null || waiters.isFull) return operation;
+  if (seconds === null || waiters.isFullFor(operation.organizationId)) return operation;
   reply.header("preference-applied", `wait=${seconds}`);
   if (isDone(operation.status) || seconds === 0) return operation;
   const gone = new AbortController();
   const onClose = (): void => gone.abort();
-  reply.raw.once("close", onClose);
+  // Perhaps it has gone before, while the operation was accepted.
+  if (reply.raw.closed || request.raw.socket.destroyed) gone.abort();
+  else reply.raw.once("close", onClose);
   try {
-    const ended = await waiters.waitFor(operation.id, seconds * 1_000, gone.signal);
+    const ended = await waiters.waitFor(operation, seconds * 1_000, gone.signal);
     if (ended !== null || gone.signal.aborted) return ended ?? operation;
     return await presentState(ledger, operation);
   } finally {

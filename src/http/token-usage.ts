@@ -33,15 +33,18 @@ export interface UsageDeps {
 export interface TokenUsageDeps extends UsageDeps, TokenLimits {}
 
 type Done = (error?: Error) => void;
+/** Told of each answer when it is made: who hangs up before it is sent has asked all the same. */
+export type Answered = (request: FastifyRequest, status: number) => void;
 
 /**
  * Limits the token routes of a scope per address and per client, counts what they issue, and notes refused
  * credentials in the audit log. Limits per client are counted per address too: nobody can use up the quota of
- * somebody else's client. All of it is done in memory, before a request and after its answer.
+ * somebody else's client. All of it is done in memory.
+ * @returns to be told of answers that are sent past the hooks of the scope
  */
-export function limitTokenRequests(scope: FastifyInstance, deps: TokenUsageDeps): void {
+export function limitTokenRequests(scope: FastifyInstance, deps: TokenUsageDeps): Answered {
   const { counters, tokensPerClient, tokensPerAddress, tokenCounts, counts } = deps;
-  limit(
+  return limit(
     scope,
     deps,
     (request, reply, now) => {
@@ -60,21 +63,21 @@ export function limitTokenRequests(scope: FastifyInstance, deps: TokenUsageDeps)
 }
 
 /** The same for endpoints that are told tokens: those may be asked as often as one likes, by who has credentials. */
-export function limitPresentedTokens(scope: FastifyInstance, deps: TokenUsageDeps): void {
-  limit(scope, deps);
+export function limitPresentedTokens(scope: FastifyInstance, deps: TokenUsageDeps): Answered {
+  return limit(scope, deps);
 }
 
 /**
  * Refuses an address that has failed too often, and notes further failures.
  * @param before done with each request that is not refused; may throw
- * @param answered done after each answer
+ * @param count done with each answer
  */
 function limit(
   scope: FastifyInstance,
   deps: TokenUsageDeps,
   before?: (request: FastifyRequest, reply: FastifyReply, now: number) => void,
-  answered?: (request: FastifyRequest, status: number) => void,
-): void {
+  count?: Answered,
+): Answered {
   const { counters, failuresPerAddress, clock } = deps;
   scope.addHook("preHandler", (request: FastifyRequest, reply: FastifyReply, done: Done) => {
     if (request.method !== "POST") return done();
@@ -87,12 +90,16 @@ function limit(
     }
     done();
   });
-  scope.addHook("onResponse", (request: FastifyRequest, reply: FastifyReply, done: Done) => {
-    const { statusCode } = reply.raw;
-    if (request.method === "POST") answered?.(request, statusCode);
-    if (request.method === "POST" && statusCode === 401) void noteFailure(deps, request);
+  const answered: Answered = (request, status) => {
+    if (request.method !== "POST") return;
+    count?.(request, status);
+    if (status === 401) void noteFailure(deps, request);
+  };
+  scope.addHook("onSend", (request: FastifyRequest, reply: FastifyReply, _payload: unknown, done: Done) => {
+    answered(request, reply.statusCode);
     done();
   });
+  return answered;
 }
 
 async function noteFailure(deps: TokenUsageDeps, request: FastifyRequest): Promise<void> {

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
 import { readTraceparent, type Span, type Tracer, writeTraceparent } from "../platform/tracing.js";
+import { statusAtEnd } from "./request-end.js";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -40,16 +41,16 @@ export const tracingPlugin = fp<{ tracer: Tracer | null }>(
       done();
     });
     if (tracer === null) return;
-    app.addHook("onResponse", ({ span, operationId }, reply, done) => {
-      const { statusCode } = reply.raw;
+    app.onRequestEnd(({ span, operationId }, reply, aborted) => {
+      const statusCode = statusAtEnd(reply, aborted);
       span?.set({ "http.response.status_code": statusCode });
+      if (aborted) span?.set({ "gatehouse.request.aborted": true });
       if (operationId !== null) span?.set({ "gatehouse.operation.id": operationId });
       if (statusCode >= 500) span?.fail(`status ${statusCode}`);
       span?.end();
-      done();
     });
   },
-  { name: "tracing" },
+  { name: "tracing", dependencies: ["request-end"] },
 );
 
 function begin(tracer: Tracer, request: FastifyRequest): Span {

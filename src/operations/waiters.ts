@@ -8,6 +8,8 @@ import { isDone, type Operation } from "./operation.js";
 const BACKSTOP_MS = 500;
 /** In one process; whoever comes on top does not wait. */
 export const CAPACITY = 10_000;
+/** No organization takes all of it. */
+export const CAPACITY_OF_ONE = 6_000;
 /** What a watcher knows that waits for the end alone. */
 const NOTHING_BUT_THE_END = -1;
 
@@ -17,6 +19,15 @@ const NEWS = {
          JOIN unnest($1::uuid[], $2::int[]) AS watched (watched_id, known) ON id = watched_id
          WHERE status IN ('succeeded', 'failed', 'cancelled') OR known >= 0 AND revision <> known`,
 };
+
+/** What is waited for, as it was seen last. */
+type Watched = Pick<Operation, "id" | "revision" | "organizationId">;
+
+/** Null: whoever waits belongs to the process itself, and counts for no organization. */
+interface Awaited {
+  readonly id: string;
+  readonly organizationId: string | null;
+}
 
 /** Somebody who wants to know of an operation. */
 interface Watcher {
@@ -37,6 +48,8 @@ interface Watcher {
 export class Waiters {
   readonly #db: Database;
   readonly #watchers = new Map<string, Set<Watcher>>();
+  /** How many wait, by organization. */
+  readonly #counts = new Map<string, number>();
   readonly #unsubscribe: () => void;
   /** Not looked at yet. */
   #fresh = new Set<string>();
@@ -60,14 +73,15 @@ export class Waiters {
     return this.#closed;
   }
 
-  /** Whether there is no room for somebody who could go without waiting. */
-  get isFull(): boolean {
-    return this.#closed || this.#count >= CAPACITY;
+  /** Whether there is no room for somebody of an organization who could go without waiting. */
+  isFullFor(organizationId: string): boolean {
+    if (this.#closed || this.#count >= CAPACITY) return true;
+    return (this.#counts.get(organizationId) ?? 0) >= CAPACITY_OF_ONE;
   }
 
   /** Resolves when the operation has ended (true), or `timeoutMs` has passed or this is closed (false). Never rejects. */
   wait(id: string, timeoutMs: number): Promise<boolean> {
-    return this.#until<boolean>(id, timeoutMs, false, null, (resolve) => ({
+    return this.#until<boolean>({ id, organizationId: null }, timeoutMs, false, null, (resolve) => ({
       told: () => resolve(true),
       ended: () => {
         resolve(true);
@@ -80,25 +94,27 @@ export class Waiters {
    * The operation when it has ended; null where `timeoutMs` has passed, `signal` was aborted or this is closed
    * before. Never rejects.
    */
-  waitFor(id: string, timeoutMs: number, signal: AbortSignal): Promise<Operation | null> {
-    return this.#until<Operation | null>(id, timeoutMs, null, signal, (resolve) => ({ told: resolve }));
+  waitFor(operation: Watched, timeoutMs: number, signal: AbortSignal): Promise<Operation | null> {
+    return this.#until<Operation | null>(operation, timeoutMs, null, signal, (resolve) => ({
+      told: resolve,
+    }));
   }
 
   /**
-   * Tells of every other revision of an operation than `known`, the latest alone where several came at once, until
+   * Tells of every other revision of an operation than this one, the latest alone where several came at once, until
    * the returned function is called.
    * @param closed called when nobody will be told any more
    */
-  watch(id: string, known: number, told: (operation: Operation) => void, closed: () => void): () => void {
+  watch(operation: Watched, told: (operation: Operation) => void, closed: () => void): () => void {
     if (this.#closed) {
       closed();
       return () => {};
     }
-    return this.#add(id, { known, told, closed });
+    return this.#add(operation, { known: operation.revision, told, closed });
   }
 
   #until<T>(
-    id: string,
+    operation: Awaited,
     timeoutMs: number,
     otherwise: T,
     signal: AbortSignal | null,
@@ -115,22 +131,30 @@ export class Waiters {
       const giveUp = (): void => settle(otherwise);
       const timer = setTimeout(giveUp, timeoutMs);
       signal?.addEventListener("abort", giveUp, { once: true });
-      const remove = this.#add(id, { known: NOTHING_BUT_THE_END, closed: giveUp, ...listen(settle) });
+      const remove = this.#add(operation, { known: NOTHING_BUT_THE_END, closed: giveUp, ...listen(settle) });
     });
   }
 
-  #add(id: string, watcher: Watcher): () => void {
+  #add({ id, organizationId }: Awaited, watcher: Watcher): () => void {
     const watchers = this.#watchers.get(id) ?? new Set();
     this.#watchers.set(id, watchers.add(watcher));
-    this.#count += 1;
+    this.#countUp(organizationId, 1);
     // Something may have happened between the caller's last look and now.
     this.#lookAt(id);
     this.#timer ??= setInterval(() => this.#lookAtAll(), BACKSTOP_MS);
     return () => {
       if (!watchers.delete(watcher)) return;
-      this.#count -= 1;
+      this.#countUp(organizationId, -1);
       if (watchers.size === 0) this.#watchers.delete(id);
     };
+  }
+
+  #countUp(organizationId: string | null, more: number): void {
+    this.#count += more;
+    if (organizationId === null) return;
+    const count = (this.#counts.get(organizationId) ?? 0) + more;
+    if (count > 0) this.#counts.set(organizationId, count);
+    else this.#counts.delete(organizationId);
   }
 
   #hear(id: string, ended: boolean): void {

@@ -119,6 +119,16 @@ describe("/metrics on the api's port", () => {
     expect([...known, ...ofTheProcess]).toEqual(expect.arrayContaining([...labels]));
   });
 
+  test("counts an event stream that has ended, and measures none", async () => {
+    const { id } = (await bench.sync(await bench.quickJob())).body;
+    const stream = await bench.gatehouse.call("GET", `/api/v1/operations/${id}/events`);
+    expect(stream.text).toContain('"done":true');
+    const text = await scrape();
+    const route = { method: "GET", route: "/api/v1/operations/:id/events" };
+    expect(sampleOf(text, "gatehouse_http_requests_total", { ...route, status: "200" })).toBe(1);
+    expect(sampleOf(text, "gatehouse_http_request_duration_seconds_count", route)).toBeUndefined();
+  });
+
   test("tells of waiters, of connections and of the process", async () => {
     const job = await bench.slowJob();
     const release = await bench.hold();

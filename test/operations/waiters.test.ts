@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { CAPACITY, Waiters } from "../../src/operations/waiters.js";
+import { CAPACITY, CAPACITY_OF_ONE, Waiters } from "../../src/operations/waiters.js";
 import { PostgresSignals, RedisSignals, type Signals } from "../../src/platform/signals.js";
 import { Database, type Statement } from "../../src/platform/sql.js";
 import { queueBackends } from "../support/backends.js";
@@ -114,21 +114,44 @@ describe("with every signal lost", () => {
 
   test("are full at ten thousand, and have room again as soon as one goes", async () => {
     const { id } = await bench.accept();
-    const go = Array.from({ length: CAPACITY }, () => {
-      expect(waiters.isFull).toBe(false);
-      return waiters.watch(
-        id,
-        1,
-        () => {},
-        () => {},
-      );
+    const go = Array.from({ length: CAPACITY }, (_, i) => {
+      const organizationId = i % 2 === 0 ? "one" : "another";
+      expect(waiters.isFullFor(organizationId)).toBe(false);
+      return watch(id, organizationId);
     });
-    expect(waiters.isFull).toBe(true);
+    expect(waiters.isFullFor("a third")).toBe(true);
     go[0]?.();
     go[0]?.();
     expect(waiters.count).toBe(CAPACITY - 1);
-    expect(waiters.isFull).toBe(false);
+    expect(waiters.isFullFor("a third")).toBe(false);
   });
+
+  test("one organization takes no more than its share, and leaves room for others", async () => {
+    const { id } = await bench.accept();
+    const go = Array.from({ length: CAPACITY_OF_ONE }, () => {
+      expect(waiters.isFullFor("greedy")).toBe(false);
+      return watch(id, "greedy");
+    });
+    expect(waiters.isFullFor("greedy")).toBe(true);
+    expect(waiters.isFullFor("another")).toBe(false);
+    go[0]?.();
+    go[0]?.();
+    expect(waiters.isFullFor("greedy")).toBe(false);
+    const waiting = waiters.waitFor(
+      { id, revision: 1, organizationId: "greedy" },
+      LONG,
+      new AbortController().signal,
+    );
+    expect(waiters.isFullFor("greedy")).toBe(true);
+    await finish(id);
+    await waiting;
+    expect(waiters.isFullFor("greedy")).toBe(false);
+  });
+
+  function watch(id: string, organizationId: string): () => void {
+    const nothing = (): void => {};
+    return waiters.watch({ id, revision: 1, organizationId }, nothing, nothing);
+  }
 
   test("closing lets everybody go, and whoever comes later", async () => {
     const { id } = await bench.accept();

@@ -4,7 +4,7 @@ import { projectFilter } from "../../auth/principal.js";
 import { isDone, type Operation } from "../../operations/operation.js";
 import type { Waiters } from "../../operations/waiters.js";
 import { AppError, notFound } from "../../platform/errors.js";
-import { type EventStream, lastEventId } from "../events.js";
+import { type EventStream, lastEventId, toEventText } from "../events.js";
 import { DRAINING } from "../health-drain.js";
 import { problems, Uuid } from "../schemas/common.js";
 import type { Services } from "../services.js";
@@ -57,14 +57,14 @@ export const operationEventRoutes: FastifyPluginAsyncTypebox<{ services: Service
       const operation = await services.ledger.read(operationIdOf(params.id), seenBy);
       if (operation === null) throw notFound("operation");
       const seen = lastEventId(request);
-      // Of HEAD, which Fastify makes of every GET: what GET would say at once.
-      if (request.method === "HEAD") return reply.type("text/event-stream").send("");
       if (isDone(operation.status) && seen === operation.revision) return reply.code(204).send(null);
       if (services.waiters.isClosed) throw new AppError("unavailable", DRAINING);
-      if (services.waiters.isFull) {
+      if (services.waiters.isFullFor(operation.organizationId)) {
         const details = { retryAfter: 5 };
         throw new AppError("unavailable", "too many clients follow operations: poll this one", { details });
       }
+      // Fastify makes it of every GET: what that would begin with.
+      if (request.method === "HEAD") return reply.type("text/event-stream").send("");
       follow(services.waiters, app.eventStreams.open(request, reply, operation.projectId), operation, seen);
     },
   );
@@ -72,10 +72,25 @@ export const operationEventRoutes: FastifyPluginAsyncTypebox<{ services: Service
 
 function follow(waiters: Waiters, stream: EventStream, operation: Operation, seen: number | null): void {
   const tell = (now: Operation): void => {
-    stream.send({ id: now.revision, event: "operation", data: toOperationWire(now) });
+    stream.send(textOf(now));
     if (isDone(now.status)) stream.end();
   };
   if (seen !== operation.revision) tell(operation);
   if (isDone(operation.status)) return;
-  stream.onClose(waiters.watch(operation.id, operation.revision, tell, () => stream.end()));
+  stream.onEnd(waiters.watch(operation, tell, () => stream.end()));
+}
+
+/** What was read once for all who follow an operation is written once for all of them, too. */
+const texts = new WeakMap<Operation, string>();
+
+function textOf(operation: Operation): string {
+  const known = texts.get(operation);
+  if (known !== undefined) return known;
+  const text = toEventText({
+    id: operation.revision,
+    event: "operation",
+    data: toOperationWire(operation),
+  });
+  texts.set(operation, text);
+  return text;
 }

@@ -1,5 +1,5 @@
 import { request as httpRequest } from "node:http";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { startApi } from "../../../src/api.js";
 import { createMetrics } from "../../../src/platform/metrics.js";
 import { until } from "../../support/until.js";
@@ -131,6 +131,27 @@ test("who has seen the present state of one that goes on gets only what is new",
   await release();
 });
 
+test("what all who follow an operation are told is written once for all of them", async () => {
+  const job = await bench.slowJob();
+  const release = await bench.hold();
+  const { id } = (await bench.sync(job)).body;
+  await bench.atTable(id);
+  const streams = await Promise.all(Array.from({ length: 5 }, () => follow(id)));
+  await until("the state came", () => streams.every((stream) => stream.events().length > 0));
+  const written = vi.spyOn(JSON, "stringify");
+  onTestFinished(() => written.mockRestore());
+  await bench.gatehouse.database.query(
+    `UPDATE operations SET progress = progress || '{"message":"news"}', revision = revision + 1 WHERE id = $1`,
+    [id],
+  );
+  await until("all were told", () => streams.every((stream) => stream.text().includes('"message":"news"')));
+  const texts = written.mock.results.map(({ value }) => String(value));
+  expect(texts.filter((text) => text.includes(id) && text.includes('"message":"news"'))).toHaveLength(1);
+  for (const stream of streams) stream.abort();
+  await release();
+  await bench.gatehouse.waitDone(id);
+});
+
 test("a stream ends within seconds of its token's revocation, or when its client is disabled", async () => {
   const job = await bench.slowJob();
   const release = await bench.hold();
@@ -168,6 +189,12 @@ test("is guarded like the rest", async () => {
   expect((await bench.gatehouse.call("GET", path, { token: stranger })).status).toBe(404);
   expect((await bench.gatehouse.call("GET", "/api/v1/operations/x/events")).status).toBe(404);
   expect((await bench.gatehouse.call("HEAD", path)).status).toBe(200);
+  const [row] = await bench.gatehouse.database.query<{ revision: number }>(
+    "SELECT revision FROM operations WHERE id = $1",
+    [id],
+  );
+  const seen = { headers: { "last-event-id": String(row?.revision) } };
+  expect((await bench.gatehouse.call("HEAD", path, seen)).status).toBe(204);
   expect((await bench.gatehouse.call("HEAD", path, { token: null })).status).toBe(401);
 });
 

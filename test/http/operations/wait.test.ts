@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import Fastify from "fastify";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { waitAsPreferred } from "../../../src/http/prefer.js";
@@ -82,28 +83,30 @@ test("every 202 heeds it: a sync is answered with its end", async () => {
   expect((await bench.gatehouse.call<{ done: boolean }>("GET", href)).body.done).toBe(true);
 });
 
-test.each(["wait=-1", "wait=soon", "wait", "return=minimal", ""])(
-  "%j is no wait: it is answered at once",
-  async (value) => {
-    const { id } = (await bench.sync(await bench.quickJob())).body;
-    const answer = await bench.read(id, prefer(value));
-    expect(answer.status).toBe(200);
-    expect(answer.headers["preference-applied"]).toBeUndefined();
-    await bench.gatehouse.waitDone(id);
-  },
-);
+test.each([
+  ...["wait=-1", "wait=soon", "wait", 'wait=""', "return=minimal", ""],
+  ...['foo="a, wait=5, b"', "wait=soon, wait=5"],
+])("%j is no wait: it is answered at once", async (value) => {
+  const { id } = (await bench.sync(await bench.quickJob())).body;
+  const answer = await bench.read(id, prefer(value));
+  expect(answer.status).toBe(200);
+  expect(answer.headers["preference-applied"]).toBeUndefined();
+  await bench.gatehouse.waitDone(id);
+});
 
 test("more than a minute is cut to a minute, and said", async () => {
   const { id } = (await bench.sync(await bench.quickJob())).body;
   await bench.gatehouse.waitDone(id);
-  expect((await bench.read(id, prefer("wait=3600"))).headers["preference-applied"]).toBe("wait=60");
+  for (const value of ["wait=3600", "wait=99999999999", `wait=${"9".repeat(400)}`]) {
+    expect((await bench.read(id, prefer(value))).headers["preference-applied"]).toBe("wait=60");
+  }
 });
 
 test("where too many wait already, who comes is answered at once, and polls", async () => {
   const job = await bench.slowJob();
   const release = await bench.hold();
   const { id } = (await bench.sync(job)).body;
-  const full = vi.spyOn(Waiters.prototype, "isFull", "get").mockReturnValue(true);
+  const full = vi.spyOn(Waiters.prototype, "isFullFor").mockReturnValue(true);
   try {
     const answer = await bench.read(id, prefer("wait=50"));
     expect(answer.status).toBe(200);
@@ -114,6 +117,7 @@ test("where too many wait already, who comes is answered at once, and polls", as
     expect(stream.status).toBe(503);
     expect(stream.headers["retry-after"]).toBe("5");
     expect(stream.body).toMatchObject({ code: "unavailable", detail: expect.stringContaining("poll") });
+    expect((await bench.gatehouse.call("HEAD", `/api/v1/operations/${id}/events`)).status).toBe(503);
   } finally {
     full.mockRestore();
   }
@@ -133,6 +137,13 @@ test("a client that goes away waits no longer", async () => {
   app.get("/", async (request, reply) =>
     waitAsPreferred({ waiters, ledger: runtime.ledger }, request, reply, operation),
   );
+  let [begun, answered] = [false, false];
+  app.get("/late", async (request, reply) => {
+    begun = true;
+    await once(reply.raw, "close");
+    await waitAsPreferred({ waiters, ledger: runtime.ledger }, request, reply, operation);
+    answered = true;
+  });
   const origin = await app.listen({ port: 0, host: "127.0.0.1" });
   const closed = new AbortController();
   const gone = fetch(origin, { ...prefer("wait=60"), signal: closed.signal }).catch(() => "gone");
@@ -140,6 +151,14 @@ test("a client that goes away waits no longer", async () => {
   closed.abort();
   expect(await gone).toBe("gone");
   await until("nobody waits", () => waiters.count === 0);
+  // One that went before it came to that, while the operation was accepted, does not begin to.
+  const early = new AbortController();
+  const before = fetch(`${origin}/late`, { ...prefer("wait=60"), signal: early.signal }).catch(() => "gone");
+  await until("it has begun", () => begun);
+  early.abort();
+  expect(await before).toBe("gone");
+  await until("it is answered", () => answered);
+  expect(waiters.count).toBe(0);
   waiters.close();
   expect((await fetch(origin, prefer("wait=60"))).headers.has("preference-applied")).toBe(false);
   await app.close();
