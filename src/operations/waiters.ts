@@ -24,7 +24,7 @@ const NEWS = {
 type Watched = Pick<Operation, "id" | "revision" | "organizationId">;
 
 /** Null: whoever waits belongs to the process itself, and counts for no organization. */
-interface Awaited {
+interface WaitedFor {
   readonly id: string;
   readonly organizationId: string | null;
 }
@@ -114,7 +114,7 @@ export class Waiters {
   }
 
   #until<T>(
-    operation: Awaited,
+    operation: WaitedFor,
     timeoutMs: number,
     otherwise: T,
     signal: AbortSignal | null,
@@ -135,7 +135,7 @@ export class Waiters {
     });
   }
 
-  #add({ id, organizationId }: Awaited, watcher: Watcher): () => void {
+  #add({ id, organizationId }: WaitedFor, watcher: Watcher): () => void {
     const watchers = this.#watchers.get(id) ?? new Set();
     this.#watchers.set(id, watchers.add(watcher));
     this.#countUp(organizationId, 1);

@@ -69,11 +69,9 @@ function isOfEveryHour(cron: string): boolean {
 
 /** Most days no clock is changed, and there is nothing to look for: what comes within a day of such a one; else null. */
 function nextOfSteadyClock(pattern: Cron, clock: WallClock, now: number): Date | null {
-  const second = Math.floor(now / 1_000) * 1_000;
-  const aheadAt = (instant: number): number => clock.shownAt(instant) - instant;
-  const ahead = aheadAt(second);
-  if (![-2, -1, 1, 2].every((days) => aheadAt(second + days * DAY_MS) === ahead)) return null;
-  const shown = pattern.nextRun(new Date(second + ahead));
+  const ahead = clock.aheadAt(now);
+  if (![-2, -1, 1, 2].every((days) => clock.aheadAt(now + days * DAY_MS) === ahead)) return null;
+  const shown = pattern.nextRun(new Date(clock.shownAt(now)));
   return shown !== null && shown.getTime() - ahead - now < DAY_MS ? new Date(shown.getTime() - ahead) : null;
 }
 

@@ -106,15 +106,17 @@ export class Schedules {
    * workers for a minute, and to the next look after that: it must not stand in the way of all others.
    */
   async #takeNext(book: ScheduleBook): Promise<"taken" | "none" | "troubled"> {
-    let held: DueSchedule | null = null;
+    const held: { id?: string } = {};
     try {
       const taken = await this.#db.transaction(async (tx) => {
-        held = await book.take(tx, [...this.#troubled.keys()]);
-        return held !== null && (await settle(tx, book, held, this.#logger));
+        const schedule = await book.take(tx, [...this.#troubled.keys()]);
+        if (schedule === null) return false;
+        held.id = schedule.id;
+        return settle(tx, book, schedule, this.#logger);
       });
       return taken ? "taken" : "none";
     } catch (error) {
-      const { id } = (held ?? {}) as Partial<DueSchedule>;
+      const { id } = held;
       if (id === undefined || isDatabaseAway(error)) throw error;
       this.#troubled.set(id, performance.now() + LEFT_ALONE_MS);
       this.#logger.error(

@@ -1,6 +1,8 @@
 /** What clocks on walls show in a time zone. Times are milliseconds since 1970; what is shown is written as if it were UTC. */
 export interface WallClock {
   shownAt(instant: number): number;
+  /** How far what is shown is ahead of UTC; milliseconds. */
+  aheadAt(instant: number): number;
   /** The first instant that shows it. Of what is never shown, the one that would, had the clock not gone forward yet. */
   instantOf(shown: number): number;
 }
@@ -35,12 +37,13 @@ export function wallClockOf(timeZone: string): WallClock {
       part("second"),
     );
   };
-  const offsetAt = (instant: number): number => shownAt(instant) - Math.floor(instant / 1_000) * 1_000;
+  const aheadAt = (instant: number): number => shownAt(instant) - Math.floor(instant / 1_000) * 1_000;
   return {
     shownAt,
+    aheadAt,
     instantOf: (shown) => {
-      const before = shown - offsetAt(shown - DAY_MS);
-      const after = shown - offsetAt(shown + DAY_MS);
+      const before = shown - aheadAt(shown - DAY_MS);
+      const after = shown - aheadAt(shown + DAY_MS);
       const showing = [before, after].filter((instant) => shownAt(instant) === shown);
       return showing.length === 0 ? before : Math.min(...showing);
     },
